@@ -1,0 +1,183 @@
+"""Every setting of the service, read once at start from ``CHETKO_*`` environment variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "CHETKO_"
+SHIPPED_MODELS = Path(__file__).parent / "models"
+
+
+class Settings(BaseSettings):
+    """The settings of one process; they do not change while it runs.
+
+    ``Settings()`` reads the environment, ``Settings(port=0)`` overrides it. A bad value raises
+    ``pydantic.ValidationError`` with all faults at once; ``explain`` makes sentences of it.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
+
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address to listen on. 0.0.0.0 listens on every network: then set CHETKO_ALLOWED_HOSTS "
+        "too.",
+    )
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="Names by which the service may be called (the Host header without its port), "
+        "separated by commas. "
+        "*.example.org allows every name below example.org, * allows all. Others get 421; "
+        "/livez and /readyz are exempt.",
+    )
+
+    models_dir: Path | None = Field(
+        None, description="A folder with further models, one folder each; the shipped ones are always there."
+    )
+    platform: Literal["auto", "cpu", "gpu"] = Field(
+        "auto",
+        description="Where models run: gpu refuses to start without one, auto takes a GPU if there is one.",
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads for one model run; unset takes what the cgroup allows."
+    )
+    tile_memory_mb: int = Field(
+        256,
+        ge=16,
+        le=65536,
+        description="Memory in MB that the activations of one tile may take; bounds the tile's size.",
+    )
+
+    max_body_bytes: int = Field(
+        50_000_000,
+        ge=1,
+        description="Largest request body in bytes, counted while it is received; more gets 413.",
+    )
+    max_input_pixels: int = Field(
+        100_000_000,
+        ge=1,
+        description="Largest picture taken in, in pixels, known before decoding; more gets 413.",
+    )
+    sync_max_output_pixels: int = Field(
+        16_000_000,
+        ge=1,
+        description="Largest picture that one request answers, in output pixels; more gets 413.",
+    )
+
+    max_requests: int = Field(
+        64,
+        ge=1,
+        description="Pictures taken in at once, from reception to the end of the answer; more get 503.",
+    )
+    max_uploads: int = Field(32, ge=1, description="Uploads being received at once; more get 503.")
+    max_active_pictures: int | None = Field(
+        None,
+        ge=1,
+        description="Pictures decoded, enlarged or encoded at once; the others wait with only their upload "
+        "held. "
+        "Unset takes the number of CPU cores plus one.",
+    )
+    receive_idle_seconds: float = Field(
+        15.0, gt=0, description="Seconds an upload may stand still before it is answered with 408."
+    )
+    receive_min_bytes_per_second: int = Field(
+        16_384,
+        ge=0,
+        description="Average speed below which an upload is answered with 408, once "
+        "CHETKO_RECEIVE_IDLE_SECONDS have passed; "
+        "0 turns this check off.",
+    )
+    send_idle_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds a client may take no byte of its answer before the connection is closed.",
+    )
+    drain_seconds: int = Field(
+        60, ge=0, description="Seconds that running requests get to finish when the service is told to stop."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log lines to print; info prints one line per request."
+    )
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        parts: Iterable[Any] = value.split(",") if isinstance(value, str) else value  # type: ignore[assignment]
+        return tuple(str(part).strip().lower() for part in parts if str(part).strip())
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("must name at least one host")
+        for host in value:
+            if "/" in host or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+                raise ValueError(f"takes names without scheme, port or path (IPv6 in brackets), not {host!r}")
+        return value
+
+    @field_validator("models_dir")
+    @classmethod
+    def _check_models_dir(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError(f"must be a folder that exists, and {str(value)!r} is none")
+        return value
+
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Folders that hold model folders: the shipped one, then the operator's own."""
+        return (SHIPPED_MODELS,) if self.models_dir is None else (SHIPPED_MODELS, self.models_dir)
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One sentence per bad setting, each naming its ``CHETKO_*`` variable and what it would take."""
+    return [_sentence(dict(fault)) for fault in error.errors(include_url=False)]
+
+
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """One sentence per ``CHETKO_*`` variable that looks like a misspelt setting.
+
+    Only near misses are told: Kubernetes puts variables such as ``CHETKO_SERVICE_HOST`` into every container
+    beside a Service called chetko, and these are nobody's mistake.
+    """
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    sentences = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            close = get_close_matches(name, known, n=1, cutoff=0.85)
+            if close:
+                sentences.append(f"{name} is no setting; did you mean {close[0]}?")
+    return sentences
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    name = PREFIX + str(fault["loc"][0]).upper() if fault["loc"] else "The settings"
+    given = fault.get("input")
+    context = fault.get("ctx", {})
+    kind = str(fault["type"])
+    if kind == "extra_forbidden":
+        return f"{name} is no setting."
+    demands = {
+        "int_parsing": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_parsing": "must be a number",
+        "finite_number": "must be a finite number",
+        "string_too_short": "must not be empty",
+        "greater_than_equal": f"must be at least {context.get('ge')}",
+        "greater_than": f"must be more than {context.get('gt')}",
+        "less_than_equal": f"must be at most {context.get('le')}",
+        "literal_error": f"must be one of {str(context.get('expected', '')).replace(chr(39), '')}",
+    }
+    if kind == "value_error":
+        return f"{name} {context['error']}."
+    sentence = f"{name} {demands.get(kind, str(fault['msg']))}, not {given!r}."
+    if name == "CHETKO_PORT" and isinstance(given, str) and given.startswith("tcp://"):
+        # Kubernetes writes this variable into pods beside a Service called chetko.
+        sentence += " Kubernetes set it for a Service: put enableServiceLinks: false into the pod."
+    return sentence
