@@ -1,0 +1,64 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The torch pin: a version range would resolve to gigabytes of CUDA.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+export CHETKO_HOST ?= 127.0.0.1
+export CHETKO_PORT ?= 8000
+
+.PHONY: run test install serving format lint types imports unit bench load check clean help
+.DEFAULT_GOAL := help
+
+run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
+	@exec $(BIN)/chetko serve
+
+test: install lint ## everything that must be green: lint, types, import rules, unit, integration, one browser path
+	$(BIN)/pytest -m "not slow"
+
+install: $(VENV)/.installed-test ## install all that `make test` needs, without running it
+
+serving: $(VENV)/.installed-serving
+
+# A machine may have Python without ensurepip (Debian splits it off): then pip installs pip.
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	  $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	  $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check pip; }
+
+$(VENV)/.installed-serving: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Chetko (once, about 300 MB) ..."
+	@$(PIP) -e ".[cpu]"
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the tests need (once, about 1.2 GB with torch) ..."
+	@$(PIP) -e ".[cpu,train,export,dev]"
+	@touch $@ $(VENV)/.installed-serving
+
+format: install ## rewrite the code in the house style
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+lint: install ## ruff, mypy --strict on app, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: test ## the slow rest: memory of a 6000 x 4000 picture, load, fuzz
+	$(BIN)/pytest -m slow
+
+bench: install ## end-to-end overhead and speed, side by side in one run
+	$(BIN)/python benchmarks/overhead.py
+
+load: install ## latency and memory of a running service under load
+	$(BIN)/python benchmarks/load.py
+
+clean: ## remove everything that was installed or built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'

@@ -1,0 +1,1 @@
+"""Pixels to pixels: model registry, sessions, tiles, batching, and the way of one picture."""

@@ -1,0 +1,1 @@
+"""Long work over a queue (the jobs issue builds it here)."""

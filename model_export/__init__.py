@@ -1,0 +1,1 @@
+"""Checkpoint to ONNX and manifest, with a numerical proof."""

@@ -1,0 +1,1 @@
+"""Data, networks, loop and evaluation of super-resolution models. Never imports app."""

@@ -1,0 +1,1 @@
+"""Measuring: the protocol of the published comparisons, as commands and functions."""

@@ -1,0 +1,77 @@
+"""A network (PyTorch or ONNX) over a whole picture, and its PSNR over a folder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.evaluation.datasets import Image8, Pair
+from training.evaluation.metrics import luma, psnr, shave, ssim
+from training.resize import matlab_resize
+
+Restorer = Callable[[Image8], Image8]
+"""(H, W, 3) RGB -> (scale*H, scale*W, 3), both uint8."""
+
+
+def torch_restorer(network: nn.Module) -> Restorer:
+    """Runs ``network`` in float32 over whole pictures: clamp to [0, 1], times 255, round half to even."""
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def restore(image: Image8) -> Image8:
+        batch = torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255.0
+        out = network(batch.contiguous(memory_format=torch.channels_last)).clamp(0.0, 1.0) * 255.0
+        return out.round().to(torch.uint8)[0].permute(1, 2, 0).cpu().numpy()
+
+    return restore
+
+
+def bicubic_restorer(scale: int) -> Restorer:
+    """The row that proves the protocol: bicubic enlargement as MATLAB makes it."""
+    return lambda image: matlab_resize(image, scale)
+
+
+def onnx_restorer(path: Path) -> Restorer:
+    """A shipped model file (uint8 NHWC in and out), whole pictures on the CPU."""
+    import onnxruntime  # noqa: PLC0415  (only this needs it)
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {"image": np.ascontiguousarray(image)[None]})[0][0]
+
+
+def restore_any(restore: Restorer, image: Image8) -> Image8:
+    """``restore`` for (H, W, 3), and for (H, W), which is run as three equal channels and averaged."""
+    if image.ndim == 3:
+        return restore(image)
+    out = restore(np.repeat(image[:, :, None], 3, axis=2))
+    return np.floor(out.astype(np.float32).mean(axis=2) + 0.5).astype(np.uint8)
+
+
+def scores(
+    restore: Restorer, small: Image8, large: Image8, scale: int, *, grey_as_rgb: bool = False
+) -> dict[str, float]:
+    """PSNR (dB) and SSIM of one restored picture against the sharp one, ``scale`` pixels shaved.
+
+    The sharp picture is cut from the top left to multiples of ``scale``.
+    """
+    height, width = (side - side % scale for side in large.shape[:2])
+    restored = restore_any(restore, small)
+    first, second = (
+        shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, large[:height, :width])
+    )
+    return {"psnr": psnr(first, second), "ssim": ssim(first, second)}
+
+
+def mean_scores(restore: Restorer, pairs: Iterable[Pair], scale: int, *, grey_as_rgb: bool = False) -> dict[str, float]:
+    """Means over ``pairs`` of what ``scores`` measures per picture, rounded to 4 decimals."""
+    rows = [scores(restore, small, large, scale, grey_as_rgb=grey_as_rgb) for small, large in pairs]
+    return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
+
+
+def mean_psnr(network: nn.Module, pairs: Iterable[Pair], scale: int) -> float:
+    """Mean PSNR in dB of ``network`` over ``pairs``."""
+    return mean_scores(torch_restorer(network), pairs, scale)["psnr"]

@@ -1,0 +1,50 @@
+"""``fast``: plain 3x3 convolutions at LR resolution, the quickest thing an inference runtime can run.
+
+Every layer is a 3x3 convolution, so the whole network works at LR resolution until one sub-pixel shuffle (Shi et
+al. 2016, "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
+network", eq. 4). LeakyReLU is fused into the convolution by onnxruntime, PReLU is not (20-25 % slower).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NEGATIVE_SLOPE = 0.1
+
+
+class Fast(nn.Module):
+    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
+
+    ``layers`` counts all convolutions, head and tail included; the receptive-field radius is ``layers`` pixels.
+    Parameters are named as in SRVGGNetCompact (``body.N``), so that loaders of that family recognise an export.
+    """
+
+    def __init__(self, scale: int = 4, layers: int = 8, filters: int = 48) -> None:
+        super().__init__()
+        if layers < 2:
+            raise ValueError("fast needs at least 2 layers: one in, one out")
+        self.scale = scale
+        self.options = {"scale": scale, "layers": layers, "filters": filters}
+        self.receptive_field_radius = float(layers)
+        widths = [3, *[filters] * (layers - 1), 3 * scale * scale]
+        self.body = nn.ModuleList()
+        for index in range(layers):
+            convolution = nn.Conv2d(widths[index], widths[index + 1], 3, padding=1)
+            nn.init.kaiming_normal_(convolution.weight, a=NEGATIVE_SLOPE)
+            nn.init.zeros_(convolution.bias)
+            self.body.append(convolution)
+            if index < layers - 1:
+                self.body.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
+        # The skip already gives a picture; the network starts from it and learns the difference.
+        nn.init.zeros_(self.body[-1].weight)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = image
+        for layer in self.body:
+            features = layer(features)
+        # Repeating each colour scale^2 times before the shuffle is the nearest-neighbour enlargement after it, and
+        # adds at LR resolution, where the runtime fuses it into the last convolution.
+        skip = torch.repeat_interleave(image, self.scale * self.scale, dim=1)
+        return F.pixel_shuffle(features + skip, self.scale)
