@@ -1,0 +1,76 @@
+"""One loaded ONNX file on one device: pixels in, enlarged pixels out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from app.imaging.picture import Pixels
+from app.inference.device import Device
+from app.inference.errors import DeviceOutOfMemoryError, InferenceError, NotFiniteError
+
+# What onnxruntime's providers say when memory runs out; it has no exception of its own for that.
+_OUT_OF_MEMORY = (
+    "Failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "out of memory",
+    "ALLOC_FAILED",
+    "BFCArena",
+)
+
+
+class Graph:
+    """A network that is ready to run.
+
+    ``run`` is called by one thread at a time: the device's.
+    """
+
+    def __init__(
+        self, model: bytes, device: Device, *, most_pixels: int, full_precision: Callable[[], Graph] | None = None
+    ) -> None:
+        """``most_pixels``: input pixels that one run may take, all tiles of a batch together (a single tile may be
+        larger). ``full_precision``: for a graph in half precision, where the same network in float32 is had from."""
+        self._session = device.session(model)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._full_precision = full_precision
+        self.provider: str = self._session.get_providers()[0]
+        self.most_pixels = most_pixels
+        self.batches = device.batches
+
+    def run(self, pixels: Pixels) -> Pixels:
+        """(N, H, W, 3) uint8 or float32 in [0, 1], as the graph takes it -> (N, s*H, s*W, 3) of the same type.
+
+        Raises DeviceOutOfMemoryError, NotFiniteError when float32 too gives NaN or infinity, and InferenceError.
+        """
+        try:
+            answers = self._session.run(self._outputs, {"image": pixels})
+        except MemoryError as error:
+            raise DeviceOutOfMemoryError(f"No memory for a tile of {_shape(pixels)}.") from error
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            if any(text in str(error) for text in _OUT_OF_MEMORY):
+                raise DeviceOutOfMemoryError(f"No memory for a tile of {_shape(pixels)}.") from error
+            raise InferenceError(f"onnxruntime failed on a tile of {_shape(pixels)}: {error}") from error
+        named = dict(zip(self._outputs, answers, strict=True))
+        upscaled: Pixels = named["upscaled"]
+        if _is_finite(upscaled) and np.all(named.get("finite", True)):
+            return upscaled
+        if self._full_precision is None:
+            raise NotFiniteError(
+                f"The network gave NaN or infinity on a tile of {_shape(pixels)}: its file is damaged or badly trained."
+            )
+        return self._full_precision().run(pixels)
+
+
+def _is_finite(pixels: Pixels) -> bool:
+    if pixels.dtype.kind != "f":
+        return True
+    # A sum is NaN or infinite if any term is: one pass and no array of truth values.
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(pixels.sum(dtype=np.float64)))
+
+
+def _shape(pixels: Pixels) -> str:
+    count, height, width, _ = pixels.shape
+    return f"{width} x {height} pixels" + (f" ({count} at once)" if count > 1 else "")

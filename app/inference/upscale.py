@@ -1,0 +1,232 @@
+"""Pixels to enlarged pixels: cuts a picture into tiles, has them run, and hands out finished rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.imaging.alpha import bleed, constant_alpha
+from app.imaging.picture import Picture, Pixels
+from app.inference.batcher import Line
+from app.inference.engine import Engine
+from app.inference.errors import DeviceOutOfMemoryError, UpscaleCancelledError
+from app.inference.graph import Graph
+from app.inference.registry import Variant
+from app.inference.tiles import Plan, Span, Tile, halves
+
+# How soon a cancelled picture is noticed while its tiles run or wait.
+_POLL_SECONDS = 0.1
+
+
+def never() -> bool:
+    """The ``cancelled`` of whoever never cancels."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """Channels that go through the network together."""
+
+    pixels: Pixels
+    """(H, W, 3) colours, or (H, W, 1): grey is shown to the network as three equal channels."""
+    first: int
+    """Its first channel in the output."""
+
+    @property
+    def channels(self) -> int:
+        return int(self.pixels.shape[2])
+
+
+@dataclass(slots=True)
+class _Band:
+    """Output rows that are being filled."""
+
+    rows: Pixels
+    span: Span
+    todo: deque[tuple[_Plane, Tile]]
+    running: dict[Future[None], tuple[_Plane, Tile]] = field(default_factory=dict)
+
+
+class Upscaled:
+    """A picture on its way through the network; made by ``upscale``."""
+
+    def __init__(
+        self,
+        picture: Picture,
+        graph: Graph,
+        engine: Engine,
+        plan: Plan,
+        scale: int,
+        *,
+        cancelled: Callable[[], bool],
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        self.plan = plan
+        self.provider = graph.provider
+        """onnxruntime's name of the execution provider."""
+        self.width = picture.width * scale
+        self.height = picture.height * scale
+        self.channels = picture.channels + (picture.alpha is not None)
+        """1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha."""
+        self._dtype = picture.pixels.dtype
+        self._graph = graph
+        self._engine = engine
+        self._scale = scale
+        self._cancelled = cancelled
+        self._progress = progress
+        self._constant_alpha: int | None = None
+        self._planes = [_Plane(picture.pixels, 0)]
+        if picture.alpha is not None:
+            self._constant_alpha = constant_alpha(picture.alpha)
+            if self._constant_alpha is None:
+                self._planes = [
+                    _Plane(bleed(picture.pixels, picture.alpha), 0),
+                    _Plane(picture.alpha[:, :, np.newaxis], picture.channels),
+                ]
+        self._to_do = plan.height * plan.width * len(self._planes)
+        self._done = 0
+        self._largest: float = float("inf")
+        """Input pixels of a tile that the device may still have memory for."""
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of all planes together, as planned (a tile that a device has no memory for becomes two)."""
+        return self.plan.count * len(self._planes)
+
+    def bands(self) -> Iterator[Pixels]:
+        """Finished rows, (n, width, channels) in the picture's own type, from top to bottom.
+
+        While the caller works on one band the next is computed: two are in memory, never more. To be iterated once;
+        closing the iterator drops what has not run yet. Raises what a tile failed with, and UpscaleCancelledError.
+        """
+        with self._engine.line() as line:
+            coming = self.plan.bands()
+            band = self._begin(line, next(coming, None))
+            while band is not None:
+                self._finish(line, band)
+                rows = band.rows
+                band = self._begin(line, next(coming, None))
+                yield rows
+                # Else these rows would stay in memory beside the two bands that follow.
+                del rows
+
+    def _begin(self, line: Line, band: tuple[Span, list[Tile]] | None) -> _Band | None:
+        if band is None:
+            return None
+        span, tiles = band
+        height = (span.keep_stop - span.keep) * self._scale
+        rows = np.empty((height, self.width, self.channels), self._dtype)
+        if self._constant_alpha is not None:
+            rows[:, :, -1] = self._constant_alpha
+        begun = _Band(rows, span, deque((plane, tile) for tile in tiles for plane in self._planes))
+        self._submit(line, begun)
+        return begun
+
+    def _submit(self, line: Line, band: _Band) -> None:
+        """Queues tiles of the band, as many as one picture may have in the queue."""
+        while band.todo and len(band.running) < self._engine.queue_tiles:
+            plane, tile = band.todo.popleft()
+            if tile.area > self._largest:
+                self._halve(band, plane, tile, DeviceOutOfMemoryError("The device has no memory for the tiles."))
+                continue
+            rows = slice(tile.rows.start, tile.rows.stop)
+            columns = slice(tile.columns.start, tile.columns.stop)
+            pixels = _for_network(plane.pixels[rows, columns])
+            future = line.submit(self._graph, pixels, _Stitch(band, plane, tile, self._scale))
+            band.running[future] = plane, tile
+
+    def _finish(self, line: Line, band: _Band) -> None:
+        """Returns when all rows of the band are there."""
+        while band.running or band.todo:
+            self._submit(line, band)
+            done, _ = wait(band.running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            if self._cancelled():
+                raise UpscaleCancelledError("The picture was cancelled.")
+            for future in done:
+                plane, tile = band.running.pop(future)
+                error = future.exception()
+                if isinstance(error, DeviceOutOfMemoryError):
+                    self._largest = min(self._largest, tile.area - 1)
+                    self._halve(band, plane, tile, error)
+                elif error is not None:
+                    raise error
+                else:
+                    self._done += tile.kept_area
+            if done and self._progress is not None:
+                self._progress(self._done / self._to_do)
+
+    def _halve(self, band: _Band, plane: _Plane, tile: Tile, error: DeviceOutOfMemoryError) -> None:
+        smaller = halves(tile, self.plan)
+        if smaller is None:
+            raise error
+        band.todo.extendleft((plane, half) for half in reversed(smaller))
+
+
+class _Stitch:
+    """Puts what is kept of a tile's answer into its place in the band."""
+
+    def __init__(self, band: _Band, plane: _Plane, tile: Tile, scale: int) -> None:
+        top, bottom = tile.rows.keep, tile.rows.keep_stop
+        left, right = tile.columns.keep, tile.columns.keep_stop
+        self._place = band.rows[
+            (top - band.span.keep) * scale : (bottom - band.span.keep) * scale,
+            left * scale : right * scale,
+            plane.first : plane.first + plane.channels,
+        ]
+        self._kept = (
+            slice((top - tile.rows.start) * scale, (bottom - tile.rows.start) * scale),
+            slice((left - tile.columns.start) * scale, (right - tile.columns.start) * scale),
+        )
+
+    def __call__(self, answer: Pixels) -> None:
+        """``answer``: (s*H, s*W, 3), as the network gave it."""
+        kept = answer[self._kept]
+        if self._place.shape[2] == 1:
+            kept = _mean_of_channels(kept)
+        if kept.dtype.kind == "f":
+            # [0, 1] -> levels; + 0.5 since the copy below cuts off decimals.
+            kept = kept * np.float32(65535) + np.float32(0.5)
+        np.copyto(self._place, kept, casting="unsafe")
+
+
+def upscale(
+    picture: Picture,
+    variant: Variant,
+    engine: Engine,
+    *,
+    tile: int | None = None,
+    cancelled: Callable[[], bool] = never,
+    progress: Callable[[float], None] | None = None,
+) -> Upscaled:
+    """Plans the enlargement of ``picture``; ``bands()`` of the answer computes it.
+
+    Grey stays grey. Alpha is enlarged as grey by the same network, with colours bled under transparent pixels first;
+    constant alpha is filled in. 16-bit pictures go through the network's float twin. ``tile``: edge of the kept
+    squares in input pixels (None: as the engine's memory allows). ``cancelled`` is asked at least ten times a second
+    while a band is waited for; ``progress`` gets the finished part of the picture, 0..1, in the caller's thread.
+
+    Raises BrokenModelError.
+    """
+    kind = "uint8" if picture.bits == 8 else "float"
+    pixel_bytes = (picture.channels + (picture.alpha is not None)) * picture.bits // 8
+    plan = engine.plan(variant, picture.height, picture.width, pixel_bytes=pixel_bytes, tile=tile)
+    graph = engine.graph(variant, kind)
+    return Upscaled(picture, graph, engine, plan, variant.scale, cancelled=cancelled, progress=progress)
+
+
+def _for_network(region: Pixels) -> Pixels:
+    """(h, w, 1 or 3) of the picture -> (h, w, 3), contiguous: uint8 as it is, uint16 as float32 in [0, 1]."""
+    if region.dtype != np.uint8:
+        region = np.divide(region, 65535, dtype=np.float32)
+    return np.ascontiguousarray(np.broadcast_to(region, (*region.shape[:2], 3)))
+
+
+def _mean_of_channels(pixels: Pixels) -> Pixels:
+    """(h, w, 3) -> (h, w, 1): float, or the mean rounded to a level."""
+    if pixels.dtype.kind == "f":
+        return pixels.mean(axis=2, keepdims=True, dtype=np.float32)
+    return (pixels.sum(axis=2, keepdims=True, dtype=np.uint16) + 1) // 3
