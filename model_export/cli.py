@@ -38,10 +38,14 @@ class ExportError(Exception):
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="chetko-export", description=__doc__.splitlines()[0])
     top.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .pt file of chetko-train")
-    top.add_argument("-o", "--output", type=Path, metavar="DIR", help="the model's folder; its name is the model's name")
+    top.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="the model's folder; its name is the model's name"
+    )
     top.add_argument("--to-pth", type=Path, metavar="FILE", help="also write the weights as an SRVGGNetCompact .pth")
     top.add_argument("--photos", type=Path, default=EXAMPLES, metavar="DIR", help="photos to prove parity and halo on")
-    top.add_argument("--benchmarks", type=Path, metavar="DIR", help="folder of Set5, Set14, ... to measure for the manifest")
+    top.add_argument(
+        "--benchmarks", type=Path, metavar="DIR", help="folder of Set5, Set14, ... to measure for the manifest"
+    )
     top.add_argument("--hardware", default="", help="what the model was trained on, for the manifest")
     top.add_argument("--data", default="", help="what the model was trained with, for the manifest")
     return top
@@ -131,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{options.to_pth}: SRVGGNetCompact")
         if options.output:
             print(export(options, state))
-    except (CheckpointError, DatasetError, ExportError, ValueError) as error:
+    except (CheckpointError, DatasetError, ExportError, TypeError, ValueError) as error:
         print(f"chetko-export: {error}", file=sys.stderr)
         return 1
     return 0

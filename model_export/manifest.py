@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -46,5 +45,5 @@ def merge_scale(folder: Path, scale: int, entry: dict[str, Any], *, architecture
     }  # fmt: skip
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    partial.replace(path)
     return path

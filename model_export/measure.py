@@ -26,11 +26,9 @@ def multiply_adds(network: nn.Module, edge: int = 32) -> int:
     """Multiply-adds of all convolutions per input pixel, counted while a picture of ``edge`` x ``edge`` runs."""
     total = 0
 
-    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+    def count(layer: nn.Conv2d, _: object, output: torch.Tensor) -> None:
         nonlocal total
-        assert isinstance(layer, nn.Conv2d)
-        per_output = layer.weight[0].numel()
-        total += per_output * output.numel()
+        total += layer.weight[0].numel() * output.numel()
 
     hooks = [layer.register_forward_hook(count) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     with torch.no_grad():
@@ -45,7 +43,9 @@ def difference(first: Image8, second: Image8) -> int:
     return int(np.abs(first.astype(np.int16) - second.astype(np.int16)).max())
 
 
-def halo_holds(restore: Restorer, wholes: Iterable[tuple[Image8, Image8]], scale: int, halo: int, edge: int = 40) -> bool:
+def halo_holds(
+    restore: Restorer, wholes: Iterable[tuple[Image8, Image8]], scale: int, halo: int, edge: int = 40
+) -> bool:
     """Whether tiles of ``edge`` kept pixels cut with ``halo`` equal the whole to <= 1 level in every pixel."""
     for image, whole in wholes:
         height, width = image.shape[:2]

@@ -83,7 +83,9 @@ def _store_half(graph: onnx.GraphProto, *, at_least: int = 64) -> None:
             continue
         stored = f"{tensor.name}.half"
         kept.append(numpy_helper.from_array(half, stored))
-        casts.append(helper.make_node("Cast", [stored], [tensor.name], name=f"{tensor.name}.cast", to=TensorProto.FLOAT))
+        casts.append(
+            helper.make_node("Cast", [stored], [tensor.name], name=f"{tensor.name}.cast", to=TensorProto.FLOAT)
+        )
     nodes = [*casts, *graph.node]
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(kept)

@@ -11,11 +11,11 @@ from training.networks.fast import NEGATIVE_SLOPE, Fast
 def to_srvgg(network: nn.Module) -> dict[str, Tensor]:
     """The state of ``network`` as SRVGGNetCompact with PReLU (``body.N.weight``, ``body.N.bias``).
 
-    A LeakyReLU is exactly a PReLU whose slopes are all equal, so the function is the same. Raises ``ValueError``
+    A LeakyReLU is exactly a PReLU whose slopes are all equal, so the function is the same. Raises ``TypeError``
     for any other network.
     """
     if not isinstance(network, Fast):
-        raise ValueError(f"only `fast` has the layout of SRVGGNetCompact, not {type(network).__name__}")
+        raise TypeError(f"only `fast` has the layout of SRVGGNetCompact, not {type(network).__name__}")
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     for index, layer in enumerate(network.body):
         if isinstance(layer, nn.LeakyReLU):

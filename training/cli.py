@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--batch-size", type=int, default=16, help="patches in a batch")
     run.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam, at the start of the cosine")
     run.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights, which are measured")
-    run.add_argument("--precision", choices=("bf16", "float32"), default="bf16", help="of the forward and backward pass")
+    run.add_argument(
+        "--precision", choices=("bf16", "float32"), default="bf16", help="of the forward and backward pass"
+    )
     run.add_argument("--platform", choices=("cpu", "gpu"), default="gpu", help="falls back to cpu, and says so")
     run.add_argument("--threads", type=int, help="CPU threads (torch's choice if not given)")
     run.add_argument("--seed", type=int, default=0, help="of weights and patches")

@@ -37,6 +37,7 @@ def low_resolution(photos: Pack, scale: int) -> Pack:
     path = photos.path.with_name(f"{photos.path.name}.x{scale}")
     known = len(Pack(path)) if path.exists() else 0
     if known < len(photos):
+
         def missing() -> Iterator[tuple[str, tuple[int, int], Batch8]]:
             for index in range(known, len(photos)):
                 entry = photos.entries[index]

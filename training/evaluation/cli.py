@@ -22,7 +22,7 @@ TOLERANCE = 0.01
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="chetko-evaluate", description=__doc__.splitlines()[0])
-    top.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="model folder (with x4.onnx), .onnx, or .pt file")
+    top.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="model folder, .onnx or .pt file")
     top.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR",
                      help="data sets: a folder with HR/ and LR_x2/, LR_x4/, or a folder of sharp pictures")  # fmt: skip
     top.add_argument("--scale", type=int, choices=(2, 4), default=4)

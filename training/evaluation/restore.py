@@ -60,9 +60,7 @@ def scores(
     """
     height, width = (side - side % scale for side in large.shape[:2])
     restored = restore_any(restore, small)
-    first, second = (
-        shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, large[:height, :width])
-    )
+    first, second = (shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, large[:height, :width]))
     return {"psnr": psnr(first, second), "ssim": ssim(first, second)}
 
 

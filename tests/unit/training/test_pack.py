@@ -53,7 +53,7 @@ def test_an_interrupted_run_leaves_the_old_pack_readable(tmp_path: Path) -> None
     first = np.full((100, 100, 3), 7, np.uint8)
     write_pack(target, [("a", (1, 1), first)])
 
-    def broken():  # noqa: ANN202
+    def broken():
         yield "b", (2, 2), np.zeros((500, 500, 3), np.uint8)
         raise KeyboardInterrupt
 

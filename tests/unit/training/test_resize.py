@@ -10,7 +10,9 @@ from training.resize import axis_weights, keys_cubic, matlab_resize, shrink
 
 
 def test_kernel_is_keys_with_a_minus_one_half() -> None:
-    np.testing.assert_allclose(keys_cubic(np.array([0.0, 0.5, 1.0, 1.5, 2.0, -1.5])), [1, 0.5625, 0, -0.0625, 0, -0.0625])
+    np.testing.assert_allclose(
+        keys_cubic(np.array([0.0, 0.5, 1.0, 1.5, 2.0, -1.5])), [1, 0.5625, 0, -0.0625, 0, -0.0625]
+    )
 
 
 @pytest.mark.parametrize(("length", "out", "factor"), [(9, 36, 4.0), (40, 10, 0.25), (41, 21, 0.5), (3, 1, 0.25)])
