@@ -11,7 +11,6 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CHETKO_"
-SHIPPED_MODELS = Path(__file__).parent / "models"
 
 
 class Settings(BaseSettings):
@@ -26,16 +25,14 @@ class Settings(BaseSettings):
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="Address to listen on. 0.0.0.0 listens on every network: then set CHETKO_ALLOWED_HOSTS "
-        "too.",
+        description="Address to listen on. With 0.0.0.0 (every network) set CHETKO_ALLOWED_HOSTS too.",
     )
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="Names by which the service may be called (the Host header without its port), "
-        "separated by commas. "
-        "*.example.org allows every name below example.org, * allows all. Others get 421; "
-        "/livez and /readyz are exempt.",
+        "separated by commas. *.example.org allows every name below example.org, * allows all. "
+        "Others get 421; /livez and /readyz are exempt.",
     )
 
     models_dir: Path | None = Field(
@@ -81,8 +78,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         description="Pictures decoded, enlarged or encoded at once; the others wait with only their upload "
-        "held. "
-        "Unset takes the number of CPU cores plus one.",
+        "held. Unset takes the number of CPU cores plus one.",
     )
     receive_idle_seconds: float = Field(
         15.0, gt=0, description="Seconds an upload may stand still before it is answered with 408."
@@ -91,8 +87,7 @@ class Settings(BaseSettings):
         16_384,
         ge=0,
         description="Average speed below which an upload is answered with 408, once "
-        "CHETKO_RECEIVE_IDLE_SECONDS have passed; "
-        "0 turns this check off.",
+        "CHETKO_RECEIVE_IDLE_SECONDS have passed; 0 turns this check off.",
     )
     send_idle_seconds: float = Field(
         60.0,
@@ -128,11 +123,6 @@ class Settings(BaseSettings):
         if value is not None and not value.is_dir():
             raise ValueError(f"must be a folder that exists, and {str(value)!r} is none")
         return value
-
-    @property
-    def model_folders(self) -> tuple[Path, ...]:
-        """Folders that hold model folders: the shipped one, then the operator's own."""
-        return (SHIPPED_MODELS,) if self.models_dir is None else (SHIPPED_MODELS, self.models_dir)
 
 
 def explain(error: ValidationError) -> list[str]:

@@ -1,0 +1,84 @@
+"""The HTTP application: routes, layers and error handlers, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import __version__
+from app.api import models, options, probes, upscale
+from app.api.fallbacks import CatchAll, HeadAsGet
+from app.api.page import page_router
+from app.api.problems import Problem, ProblemDocument, handle_problem, of_validation
+from app.api.request_id import RequestId
+from app.api.security import HostCheck, OriginCheck, SecurityHeaders
+from app.api.service import Service
+from app.api.unread_body import UnreadBody
+from app.imaging.picture import ImagingError
+from app.inference.errors import InferenceError
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
+    """The application around a service; ``lifespan`` starts and stops it."""
+    app = FastAPI(
+        title="Chetko",
+        version=__version__,
+        summary="Enlarges pictures 2x and 4x from a single source image, natural and sharp.",
+        docs_url=None,  # FastAPI's pages load scripts from other hosts
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        # The outermost first. Refusals by a layer pass through those above it, so they too carry an id, the
+        # security headers and the manners of UnreadBody.
+        middleware=[
+            Middleware(RequestId),
+            Middleware(SecurityHeaders),
+            Middleware(UnreadBody),
+            Middleware(HostCheck, allowed=service.settings.allowed_hosts),
+            Middleware(OriginCheck),
+            Middleware(HeadAsGet),
+            Middleware(CatchAll),
+        ],
+    )
+    app.state.service = service
+    for kind in (Problem, ImagingError, InferenceError, HTTPException):
+        app.add_exception_handler(kind, handle_problem)
+    app.add_exception_handler(RequestValidationError, _handle_validation)
+    app.include_router(upscale.router)
+    app.include_router(models.router)
+    app.include_router(probes.router)
+    app.include_router(page_router())
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _handle_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+    return of_validation(error, options.NAMES).response(request.scope)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            routes=app.routes,
+            openapi_version="3.1.0",
+        )
+        # Declared under application/problem+json, which FastAPI's `model` cannot do.
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        app.openapi_schema = document
+    return app.openapi_schema

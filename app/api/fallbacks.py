@@ -1,0 +1,54 @@
+"""What holds for every route: HEAD, and failures that nobody foresaw."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import Problem, unexpected
+
+
+class HeadAsGet:
+    """Answers HEAD wherever GET is answered, with GET's headers and no body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+
+
+class CatchAll:
+    """Makes a 500 problem of an unexpected exception, as long as no answer has begun.
+
+    It sits inside the other layers, so that such an answer too has its request id and its security headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception as error:
+            problem = error if isinstance(error, Problem) else unexpected(error, scope)
+            if not started:
+                await problem.response(scope)(scope, receive, send)
+            # An answer that has begun cannot be taken back: returning makes the server cut the connection,
+            # which tells the client that it is incomplete.

@@ -1,0 +1,324 @@
+"""Every way a request can fail, as RFC 9457 problems: one exception family, one table, one writer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from app.imaging.picture import (
+    BrokenPictureError,
+    FormatCannotHoldError,
+    ImagingError,
+    PictureTooLargeError,
+    UnsupportedPictureError,
+)
+from app.inference.errors import (
+    DeviceOutOfMemoryError,
+    InferenceError,
+    NotFiniteError,
+    UnknownModelError,
+    UnknownScaleError,
+    UpscaleCancelledError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:chetko:problem:"
+REQUEST_ID = "chetko.request_id"
+"""Key of the request's id in an ASGI scope."""
+
+_log = logging.getLogger("chetko.api")
+
+
+class ProblemDocument(BaseModel):
+    """What went wrong (RFC 9457). Branch on `code`; show `detail` to people."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(description="The code as a URN.", examples=[TYPE_PREFIX + "overloaded"])
+    title: str = Field(description="A short name of the kind of problem; the same for every occurrence.")
+    status: int = Field(description="The HTTP status.", ge=400, le=599)
+    code: str = Field(description="Stable name of the problem, made for programs.")
+    detail: str = Field(description="One or two sentences that say what to change.")
+    limit: int | None = Field(None, description="The limit that was passed, where there is one.")
+    allowed: list[str] | None = Field(None, description="What could have been asked for instead.")
+    request_id: str | None = Field(
+        None, description="The answer's X-Request-Id; quote it when you ask for help."
+    )
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
+    """A refusal. Subclasses fix status, code and title; the raiser writes the sentence."""
+
+    status: ClassVar[int] = 500
+    code: str = "internal_error"
+    title: ClassVar[str] = "The service failed"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        limit: int | None = None,
+        allowed: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.limit = limit
+        self.allowed = allowed
+        self.headers = dict(headers or {})
+        if code is not None:
+            self.code = code
+
+    def document(self, request_id: str | None) -> ProblemDocument:
+        """The body of the answer."""
+        return ProblemDocument(
+            type=TYPE_PREFIX + self.code,
+            title=self.title,
+            status=self.status,
+            code=self.code,
+            detail=self.detail,
+            limit=self.limit,
+            allowed=None if self.allowed is None else list(self.allowed),
+            request_id=request_id,
+        )
+
+    def response(self, scope: Scope) -> Response:
+        """The complete answer, with Content-Length, to the request of this ASGI scope."""
+        return JSONResponse(
+            self.document(scope.get(REQUEST_ID)).model_dump(exclude_none=True),
+            status_code=self.status,
+            media_type=MEDIA_TYPE,
+            headers={"Cache-Control": "no-store", **self.headers},
+        )
+
+
+class InternalProblem(Problem):
+    """Nobody foresaw it; the log has the traceback under the request's id."""
+
+
+class NotFoundProblem(Problem):
+    status, code, title = 404, "not_found", "There is nothing here"
+
+
+class MethodNotAllowedProblem(Problem):
+    status, code, title = 405, "method_not_allowed", "The method does not fit the address"
+
+
+class OtherHttpProblem(Problem):
+    """What the framework refuses by itself; cannot happen on the documented routes."""
+
+    status, code, title = 400, "bad_request", "The request cannot be understood"
+
+
+class HostNotAllowedProblem(Problem):
+    status, code, title = 421, "host_not_allowed", "The service is not called by this name"
+
+
+class CrossSiteRequestProblem(Problem):
+    status, code, title = 403, "cross_site_request", "Another web site may not write here"
+
+
+class UnknownOptionProblem(Problem):
+    status, code, title = 422, "unknown_option", "There is no such option"
+
+
+class InvalidOptionProblem(Problem):
+    status, code, title = 422, "invalid_option", "An option has a value that is not taken"
+
+
+class UnknownModelProblem(Problem):
+    status, code, title = 422, "unknown_model", "There is no such model"
+
+
+class UnknownScaleProblem(Problem):
+    status, code, title = 422, "unknown_scale", "The model does not have this scale"
+
+
+class ModelNotFoundProblem(Problem):
+    status, code, title = 404, "unknown_model", "There is no such model"
+
+
+class MediaTypeProblem(Problem):
+    status, code, title = 415, "not_multipart", "The body is not multipart/form-data"
+
+
+class MalformedBodyProblem(Problem):
+    """Codes: missing_boundary, empty_body, body_incomplete, malformed_multipart."""
+
+    status, code, title = 400, "malformed_multipart", "The body cannot be read"
+
+
+class UnexpectedPartProblem(Problem):
+    """Codes: wrong_field, too_many_parts, empty_picture."""
+
+    status, code, title = 422, "wrong_field", "The body must be one part called image"
+
+
+class BodyTooLargeProblem(Problem):
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class UploadTooSlowProblem(Problem):
+    status, code, title = 408, "upload_too_slow", "The upload stood still or was too slow"
+
+
+class ClientGoneProblem(Problem):
+    """Nobody reads this answer: the connection is gone. It exists so that the log says what happened."""
+
+    status, code, title = 499, "client_gone", "The client went away"
+
+
+class UnavailableProblem(Problem):
+    """Codes: overloaded, not_ready, draining. Always with Retry-After."""
+
+    status, code, title = 503, "overloaded", "The service cannot take this now"
+
+    def __init__(self, detail: str, *, code: str, retry_after: int) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+
+
+class UnsupportedPictureProblem(Problem):
+    status, code, title = 415, "unsupported_picture", "This kind of picture is not read here"
+
+
+class BrokenPictureProblem(Problem):
+    status, code, title = 422, "broken_picture", "The picture is damaged"
+
+
+class PictureTooLargeProblem(Problem):
+    status, code, title = 413, "picture_too_large", "The picture is too large"
+
+
+class FormatCannotHoldProblem(Problem):
+    status, code, title = 422, "format_cannot_hold", "The output format cannot hold the result"
+
+
+class DeviceProblem(Problem):
+    status, code, title = 503, "device_out_of_memory", "The device has no memory for this now"
+
+
+class NotFiniteProblem(Problem):
+    status, code, title = 500, "not_finite", "The model failed on this picture"
+
+
+PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = {
+    UnsupportedPictureError: UnsupportedPictureProblem,
+    BrokenPictureError: BrokenPictureProblem,
+    PictureTooLargeError: PictureTooLargeProblem,
+    FormatCannotHoldError: FormatCannotHoldProblem,
+    UnknownModelError: UnknownModelProblem,
+    UnknownScaleError: UnknownScaleProblem,
+    UpscaleCancelledError: ClientGoneProblem,
+    DeviceOutOfMemoryError: DeviceProblem,
+    NotFiniteError: NotFiniteProblem,
+}
+"""The one place where errors from below get their HTTP status. What is missing here is nobody's request's
+fault: 500.
+"""
+
+
+def of_picture(error: ImagingError | InferenceError) -> Problem | None:
+    """The problem that tells of an error from below; code, sentence and limit stay as they are.
+
+    None for errors that a request cannot cause, such as a broken installation.
+    """
+    for kind in type(error).__mro__:
+        if kind in PICTURE_PROBLEMS:
+            problem = PICTURE_PROBLEMS[kind]
+            limit = getattr(error, "limit", None)
+            headers = {"Retry-After": "5"} if problem.status == 503 else None
+            return problem(error.message, code=error.code, limit=limit, headers=headers)
+    return None
+
+
+def of_http(error: HTTPException, scope: Scope) -> Problem:
+    """The problem for a refusal by the framework's router."""
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return NotFoundProblem(f"There is nothing at {scope['path']}; GET /v1 lists what there is.")
+    if error.status_code == 405:
+        allowed = headers.get("Allow", headers.get("allow", ""))
+        return MethodNotAllowedProblem(
+            f"{scope['path']} does not answer {scope['method']}; it takes {allowed or 'other methods'}.",
+            headers={"Allow": allowed} if allowed else None,
+        )
+    return OtherHttpProblem(str(error.detail), headers=headers)
+
+
+def of_validation(error: RequestValidationError, options: Sequence[str]) -> Problem:
+    """The problem for query options that do not hold; ``options`` are the names that the route knows."""
+    faults = error.errors()
+    unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
+    listing = ", ".join(options)
+    if unknown:
+        names = ", ".join(repr(name) for name in unknown)
+        closest = closest_name(unknown[0], options)
+        hint = f" Did you mean {closest!r}?" if closest else ""
+        return UnknownOptionProblem(
+            f"There is no option {names}.{hint} Options are {listing}.", allowed=options
+        )
+    return InvalidOptionProblem(" ".join(_option_sentence(fault) for fault in faults))
+
+
+def closest_name(given: str, known: Sequence[str]) -> str | None:
+    """The known name that a misspelt one most resembles, if any does."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only ever needed for a refusal
+
+    close = get_close_matches(given.lower(), known, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def declare(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """What a route's ``responses`` say of the problems it answers with, one entry per status."""
+    by_status: dict[int | str, list[type[Problem]]] = {}
+    for problem in problems:
+        by_status.setdefault(problem.status, []).append(problem)
+    return {
+        status: {
+            "description": "; ".join(dict.fromkeys(kind.title for kind in kinds)) + ".",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, kinds in by_status.items()
+    }
+
+
+def unexpected(error: Exception, scope: Scope) -> Problem:
+    """Logs what nobody foresaw and gives the problem for it, which tells nothing of the inside."""
+    _log.error("%s %s failed (%s)", scope["method"], scope["path"], scope.get(REQUEST_ID), exc_info=error)
+    return InternalProblem(
+        "The service failed on this request. Try again; if it stays, report the request id."
+    )
+
+
+async def handle_problem(request: Request, error: Exception) -> Response:
+    """Exception handler for everything that has a problem of its own."""
+    if isinstance(error, Problem):
+        return error.response(request.scope)
+    if isinstance(error, HTTPException):
+        return of_http(error, request.scope).response(request.scope)
+    problem = of_picture(error) if isinstance(error, ImagingError | InferenceError) else None
+    return (problem or unexpected(error, request.scope)).response(request.scope)
+
+
+def _option_sentence(fault: Mapping[str, Any]) -> str:
+    name, given, context = str(fault["loc"][-1]), fault.get("input"), fault.get("ctx", {})
+    kind = str(fault["type"])
+    demands = {
+        "int_parsing": "must be a whole number",
+        "bool_parsing": "must be true or false",
+        "greater_than_equal": f"must be at least {context.get('ge')}",
+        "less_than_equal": f"must be at most {context.get('le')}",
+        "literal_error": f"must be {str(context.get('expected', '')).replace(chr(39), '')}",
+        "string_too_short": "must not be empty",
+        "string_too_long": f"must have at most {context.get('max_length')} characters",
+    }
+    return f"{name} {demands.get(kind, str(fault['msg']))}, not {str(given)[:64]!r}."

@@ -1,0 +1,205 @@
+"""The state of one running service, and the way from the event loop to the compute threads and back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, Protocol
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from app.api.admission import Admission
+from app.api.problems import ClientGoneProblem, UnavailableProblem
+from app.api.upload import UploadLimits
+from app.inference.cpus import usable_cpus
+from app.inference.engine import Engine
+from app.inference.enlarge import Limits, Options, Report
+from app.inference.registry import Registry
+from app.settings import Settings
+
+COMPUTE_NICENESS = 5
+"""How far compute threads stand back behind the event loop's thread: they have seconds, it has milliseconds.
+"""
+
+_log = logging.getLogger("chetko.service")
+
+
+class Enlarge(Protocol):
+    """``app.inference.enlarge.enlarge``: blocks until ``target`` holds the whole result."""
+
+    def __call__(
+        self,
+        source: BinaryIO,
+        target: BinaryIO,
+        options: Options,
+        engine: Engine,
+        *,
+        limits: Limits,
+        cancelled: Callable[[], bool],
+    ) -> Report: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What computes. Made once, in a thread, by ``app.main.load_backend``."""
+
+    registry: Registry
+    engine: Engine
+    enlarge: Enlarge
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came of one picture."""
+
+    report: Report
+    queue_seconds: float
+    """How long it waited for a compute thread."""
+
+
+class Service:
+    """Everything that the routes share. Its methods belong to the event loop's thread and never compute."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state: Literal["starting", "ready", "draining", "failed"] = "starting"
+        self.failure: Exception | None = None
+        """Why the state is ``failed``."""
+        self.active = settings.max_active_pictures or usable_cpus() + 1
+        self.admission = Admission(
+            max_requests=settings.max_requests, max_uploads=settings.max_uploads, active=self.active
+        )
+        self.disk = ThreadPoolExecutor(4, thread_name_prefix="chetko-disk")
+        self._compute = ThreadPoolExecutor(
+            self.active, thread_name_prefix="chetko-compute", initializer=_stand_back
+        )
+        self._backend: Backend | None = None
+        self.settled = asyncio.Event()
+        """Set when the state has left ``starting``."""
+
+    @property
+    def backend(self) -> Backend:
+        """What computes; raises ``UnavailableProblem`` while there is none, or none for new pictures."""
+        if self.state == "draining":
+            raise UnavailableProblem(
+                "The service is stopping and takes no more pictures. Try again in 5 seconds.",
+                code="draining",
+                retry_after=5,
+            )
+        if self._backend is None or self.state != "ready":
+            raise UnavailableProblem(
+                "The models are not loaded yet. Try again in 2 seconds.", code="not_ready", retry_after=2
+            )
+        return self._backend
+
+    @property
+    def registry(self) -> Registry:
+        """The models; raises ``UnavailableProblem`` while they are not loaded."""
+        return self.backend.registry if self._backend is None else self._backend.registry
+
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """What one upload may take."""
+        return UploadLimits(
+            max_body_bytes=self.settings.max_body_bytes,
+            idle_seconds=self.settings.receive_idle_seconds,
+            min_bytes_per_second=self.settings.receive_min_bytes_per_second,
+        )
+
+    async def start(self, load: Callable[[], Backend]) -> None:
+        """Loads and warms the models in a thread; then the state is ``ready``, or ``failed`` with
+        ``failure``.
+        """
+        try:
+            self._backend = await asyncio.get_running_loop().run_in_executor(self._compute, load)
+        except Exception as error:
+            self.state, self.failure = "failed", error
+            _log.error("The service cannot start: %s", error)
+        else:
+            if self.state == "starting":
+                self.state = "ready"
+        finally:
+            self.settled.set()
+
+    def drain(self) -> None:
+        """From now on new pictures are refused; those that are in finish."""
+        self.state = "draining"
+
+    def close(self) -> None:
+        """Blocks until all threads have ended."""
+        self._compute.shutdown(wait=True, cancel_futures=True)
+        self.disk.shutdown(wait=True, cancel_futures=True)
+        if self._backend is not None:
+            self._backend.engine.close()
+
+    async def enlarge(
+        self, source: BinaryIO, target: BinaryIO, options: Options, receive: Receive
+    ) -> Finished:
+        """Runs one picture on a compute thread, waiting for one if need be.
+
+        ``receive`` must have given the whole body already: it is watched for the client going away, which
+        takes the picture out of the queue or stops it at the next tile, and raises ``ClientGoneProblem``.
+        When this returns or raises, no thread touches ``source`` or ``target`` any more; only a cancelled
+        task (shutdown) does not wait.
+        """
+        backend = self.backend
+        limits = Limits(
+            max_input_pixels=self.settings.max_input_pixels,
+            max_output_pixels=self.settings.sync_max_output_pixels,
+        )
+        cancelled = threading.Event()
+        queued = time.perf_counter()
+
+        def work() -> tuple[Report, float, float]:
+            began = time.perf_counter()
+            report = backend.enlarge(
+                source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set
+            )
+            return report, began - queued, time.perf_counter() - began
+
+        job = self._compute.submit(work)
+        result = asyncio.wrap_future(job)
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await asyncio.wait({result, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not result.done():
+                cancelled.set()
+                job.cancel()  # takes it out of the queue if it has not begun
+                await asyncio.wait({result})
+                result.cancelled() or result.exception()
+                raise ClientGoneProblem(
+                    "The client went away while its picture was waiting or being enlarged."
+                )
+        finally:
+            # Reached with a running job only when this task itself is cancelled.
+            cancelled.set()
+            gone.cancel()
+        report, queue_seconds, busy_seconds = result.result()
+        self.admission.note(busy_seconds)
+        return Finished(report, queue_seconds)
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request belongs to."""
+    service = request.app.state.service
+    assert isinstance(service, Service)  # noqa: S101 - put there by build_application
+    return service
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _stand_back() -> None:
+    """Lowers the calling thread's priority; threads that it starts (onnxruntime's) inherit this."""
+    if sys.platform == "linux":  # elsewhere the call would lower the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTE_NICENESS)

@@ -1,0 +1,237 @@
+"""Where the parts are wired together: the application factory, its life span, and ``serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from app.api.application import build_application
+from app.api.service import Backend, Service
+from app.inference.engine import Engine
+from app.inference.enlarge import enlarge
+from app.inference.errors import InferenceError
+from app.inference.registry import Registry, model_folders
+from app.inference.runtime import check_runtime
+from app.settings import Settings, explain, misspelt
+
+KEEP_ALIVE_SECONDS = 20
+SWITCH_INTERVAL_SECONDS = 0.001
+"""How long a Python thread may keep the interpreter while the event loop waits for it; Python's own default
+is 5 ms.
+"""
+
+_log = logging.getLogger("chetko")
+
+
+def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None = None) -> FastAPI:
+    """The whole service as an ASGI application.
+
+    Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
+    ``/v1/upscale`` answer 503. ``load`` puts another backend in the place of ``load_backend``.
+    """
+    service = Service(settings)
+    chosen = load or load_backend
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.ensure_future(service.start(lambda: chosen(settings)))
+        yield
+        service.drain()
+        starting.cancel()
+        await asyncio.to_thread(service.close)
+
+    return build_application(service, lifespan)
+
+
+def load_backend(settings: Settings) -> Backend:
+    """Checks the installation, reads the models and runs each of them once; takes seconds.
+
+    Raises InferenceError with the sentence to show when the service cannot work.
+    """
+    check_runtime()
+    registry = Registry.load(model_folders(settings.models_dir))
+    _ = registry.default  # there must be one
+    engine = Engine(
+        registry,
+        platform=settings.platform,
+        threads=settings.threads,
+        tile_memory_mb=settings.tile_memory_mb,
+    )
+    try:
+        for manifest in registry.models():
+            for scale in manifest.scales:
+                engine.warm(manifest.name, scale)
+    except BaseException:
+        engine.close()
+        raise
+    return Backend(registry, engine, enlarge)
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings | None:
+    """The settings in the environment; None when they are bad, after every fault has been told on standard
+    error.
+    """
+    for sentence in misspelt(environ):
+        _complain(f"Warning: {sentence}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        for sentence in explain(error):
+            _complain(sentence)
+        return None
+
+
+def serve(settings: Settings | None = None) -> int:
+    """Serves until SIGINT or SIGTERM; gives the process's exit code. Without settings, those of the
+    environment.
+    """
+    settings = settings or read_settings()
+    if settings is None:
+        return 1
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    for noisy in ("uvicorn.error", "python_multipart", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
+    try:
+        sockets = _listen(settings.host, settings.port)
+    except OSError as error:
+        _complain(_why_not_listening(settings, error))
+        return 1
+    url = _url(settings.host, sockets[0].getsockname()[1])
+    _say(f"Chetko is starting on {url} ...")
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    app = create_app(settings)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=settings.drain_seconds,
+            h11_max_incomplete_event_size=64 * 1024,
+        ),
+        app.state.service,
+    )
+    # uvicorn raises the signal that stopped it again once it is done; by then it has done its work.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_run(server, sockets, url))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells the service at once when it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.service.drain()
+        super().handle_exit(sig, frame)
+
+
+async def _run(server: _Server, sockets: list[socket.socket], url: str) -> int:
+    announcing = asyncio.ensure_future(_announce(server, url))
+    await server.serve(sockets=sockets)
+    announcing.cancel()
+    return 1 if server.service.failure else 0
+
+
+async def _announce(server: _Server, url: str) -> None:
+    await server.service.settled.wait()
+    failure = server.service.failure
+    if failure is None:
+        _say(f"Chetko is ready: {url}")
+    else:
+        known = isinstance(failure, InferenceError)
+        _complain(failure.message if known else f"The models could not be loaded: {failure}")
+        server.should_exit = True
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - there is none on Windows
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on every address of ``host``, all with the same port; raises OSError."""
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    failed: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        try:
+            sockets.append(_bind(family, (address[0], port, *address[2:])))
+            port = sockets[0].getsockname()[1]
+        except OSError as error:
+            # A name such as localhost may have an IPv6 address on a machine without IPv6; any other fault
+            # counts.
+            if failed is None or error.errno == errno.EADDRINUSE:
+                failed = error
+    if failed is not None and (not sockets or failed.errno == errno.EADDRINUSE):
+        for each in sockets:
+            each.close()
+        raise failed
+    return sockets
+
+
+def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _why_not_listening(settings: Settings, error: OSError) -> str:
+    where = f"port {settings.port} of {settings.host}"
+    if isinstance(error, socket.gaierror):
+        return f"CHETKO_HOST: there is no address {settings.host!r}; use 127.0.0.1 or 0.0.0.0."
+    if isinstance(error, PermissionError):
+        return f"Listening on {where} is not permitted: set CHETKO_PORT to a port from 1024 on."
+    if error.errno == errno.EADDRINUSE:
+        return f"Something else listens on {where}: stop it, or set CHETKO_PORT to another port."
+    return f"Chetko cannot listen on {where}: {error.strerror or error}."
+
+
+def _url(host: str, port: int) -> str:
+    # An address that means "everywhere" is no place to go to.
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{shown}]' if ':' in shown and not shown.startswith('[') else shown}:{port}"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - this is what `chetko serve` shows
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is what `chetko serve` shows
