@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 # uint8 (levels 0..255) or uint16 (levels 0..65535).
@@ -39,7 +38,7 @@ class PictureTooLargeError(ImagingError):
 
 
 class FormatCannotHoldError(ImagingError):
-    """The asked output format cannot hold the size, depth or alpha; the message says what to choose (HTTP 422)."""
+    """The asked output format cannot hold the size or alpha; the message says what to choose (HTTP 422)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Picture:
     pixels: Pixels
     """(height, width, channels), C-contiguous; 1 channel (grey) or 3 (RGB); uint8 or uint16."""
     alpha: Pixels | None
-    """(height, width), same dtype as ``pixels``; None when the picture has no alpha. Straight, not premultiplied."""
+    """(height, width), same dtype as ``pixels``, straight (not premultiplied); None without alpha."""
     source_format: str
     """``png jpeg webp avif tiff bmp gif heic``."""
     metadata: Metadata = field(default_factory=Metadata)

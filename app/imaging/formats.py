@@ -1,0 +1,90 @@
+"""What can be written, and what each format can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from app.imaging.picture import FormatCannotHoldError, Layout
+
+# WebP and AVIF encoders hold the whole picture, several times over. Measured peaks of an encode, in bytes per
+# pixel of RGB: WebP 15, AVIF 18, so these bounds keep one encode below about 1 GB.
+_MAX_WEBP_PIXELS = 64_000_000
+_MAX_AVIF_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """One format that can be written."""
+
+    media_type: str
+    extension: str
+    """Without the dot."""
+    streams: bool
+    """Memory of the encoder does not grow with the picture."""
+    max_edge: int
+    """Largest width and largest height, in pixels."""
+    max_pixels: int | None
+    """Largest width x height; None where only the edge counts."""
+    holds_alpha: bool
+    holds_16_bit: bool
+    """Where False, 16-bit rows are rounded to 8 bits, which is no error."""
+    default_quality: int | None
+    """1..100; None for lossless formats, which ignore ``quality``."""
+
+
+FORMATS: Mapping[str, OutputFormat] = MappingProxyType(
+    {
+        "png": OutputFormat("image/png", "png", True, 2**31 - 1, None, True, True, None),
+        # 92: the level where the network's fine texture survives; a generation loss nobody sees side by side.
+        "jpeg": OutputFormat("image/jpeg", "jpg", True, 65_500, None, False, False, 92),
+        "webp": OutputFormat("image/webp", "webp", False, 16_383, _MAX_WEBP_PIXELS, True, False, 90),
+        # AVIF's scale runs lower than JPEG's: 75 looks like JPEG 92 at about half the bytes.
+        "avif": OutputFormat("image/avif", "avif", False, 65_535, _MAX_AVIF_PIXELS, True, False, 75),
+        "tiff": OutputFormat("image/tiff", "tif", True, 2**31 - 1, None, True, True, None),
+    }
+)
+
+# What ``same`` means for formats that are read but not written.
+_SAME = {"bmp": "png", "gif": "png", "heic": "jpeg"}
+
+
+def choose_format(requested: str, source_format: str) -> str:
+    """The output format for ``same`` or a name in FORMATS.
+
+    ``same`` makes PNG of BMP and GIF (both lossless) and JPEG of HEIC. Raises ValueError for any other name.
+    """
+    if requested == "same":
+        requested = _SAME.get(source_format, source_format)
+    if requested not in FORMATS:
+        raise ValueError(f"unknown output format {requested!r}; there are same, {', '.join(FORMATS)}")
+    return requested
+
+
+def check_holds(format: str, layout: Layout) -> None:  # noqa: A002  # the word of the interface
+    """Raises FormatCannotHoldError ``format_cannot_hold`` where ``format`` has no room for the picture.
+
+    Call it before computing: everything it needs is known from the source and the scale.
+    """
+    problem = _problem(format, layout)
+    if problem is None:
+        return
+    sentence, limit = problem
+    others = [name for name in FORMATS if _problem(name, layout) is None]
+    advice = f"Choose {' or '.join(others)}." if others else "Choose a smaller scale."
+    raise FormatCannotHoldError("format_cannot_hold", f"{sentence} {advice}", limit=limit)
+
+
+def _problem(format: str, layout: Layout) -> tuple[str, int | None] | None:  # noqa: A002
+    """Why ``format`` cannot hold ``layout``, and the limit that was passed; None where it can."""
+    wanted = FORMATS[format]
+    name = "WebP" if format == "webp" else format.upper()
+    size = f"{layout.width} x {layout.height}"
+    if layout.channels in (2, 4) and not wanted.holds_alpha:
+        return f"{name} cannot hold transparency.", None
+    if max(layout.width, layout.height) > wanted.max_edge:
+        return f"{name} holds up to {wanted.max_edge:,} px per side, the result has {size}.", wanted.max_edge
+    if wanted.max_pixels is not None and layout.width * layout.height > wanted.max_pixels:
+        return f"{name} is written up to {wanted.max_pixels:,} px, the result has {size}.", wanted.max_pixels
+    return None
