@@ -65,4 +65,5 @@ def _ranks(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     total = counts.sum()
     if total == 0:
         raise ValueError("the histogram is empty")
-    return (np.cumsum(counts) - counts / 2) / total
+    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - counts / 2) / total
+    return ranks
