@@ -162,7 +162,7 @@ async def _announce(server: _Server, url: str) -> None:
         _say(f"Chetko is ready: {url}")
     else:
         known = isinstance(failure, InferenceError)
-        _complain(failure.message if known else f"The models could not be loaded: {failure}")
+        _complain(str(failure) if known else f"The models could not be loaded: {failure!r}")
         server.should_exit = True
 
 

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         "held. Unset takes the number of CPU cores plus one.",
     )
     receive_idle_seconds: float = Field(
-        15.0, gt=0, description="Seconds an upload may stand still before it is answered with 408."
+        15.0, gt=0, allow_inf_nan=False, description="Seconds an upload may stand still before it is answered with 408."
     )
     receive_min_bytes_per_second: int = Field(
         16_384,
@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     send_idle_seconds: float = Field(
         60.0,
         gt=0,
+        allow_inf_nan=False,
         description="Seconds a client may take no byte of its answer before the connection is closed.",
     )
     drain_seconds: int = Field(
@@ -159,9 +160,9 @@ def _sentence(fault: Mapping[str, Any]) -> str:
         "float_parsing": "must be a number",
         "finite_number": "must be a finite number",
         "string_too_short": "must not be empty",
-        "greater_than_equal": f"must be at least {context.get('ge')}",
-        "greater_than": f"must be more than {context.get('gt')}",
-        "less_than_equal": f"must be at most {context.get('le')}",
+        "greater_than_equal": f"must be at least {context.get('ge', 0):g}",
+        "greater_than": f"must be more than {context.get('gt', 0):g}",
+        "less_than_equal": f"must be at most {context.get('le', 0):g}",
         "literal_error": f"must be one of {str(context.get('expected', '')).replace(chr(39), '')}",
     }
     if kind == "value_error":

@@ -86,9 +86,7 @@ async def get_model(name: str, service: Annotated[Service, Depends(service_of)])
     manifests = {manifest.name: manifest for manifest in service.registry.models()}
     if name not in manifests:
         names = sorted(manifests)
-        raise ModelNotFoundProblem(
-            f"There is no model {name[:64]!r}; there is {', '.join(names)}.", allowed=names
-        )
+        raise ModelNotFoundProblem(f"There is no model {name[:64]!r}; there is {', '.join(names)}.", allowed=names)
     return _document(manifests[name], service.registry.default)
 
 

@@ -31,7 +31,7 @@ class UpscaleQuery(BaseModel):
     )
     scale: Scale = Field(4, description="How many times wider and higher the result is.")
     format: Literal["same", "png", "jpeg", "webp", "avif", "tiff"] = Field(
-        "same", description="Format of the result; `same` is the format sent, and PNG for BMP and GIF."
+        "same", description="Format of the result; `same` is that of the source, PNG for BMP and GIF, JPEG for HEIC."
     )
     quality: int | None = Field(
         None, ge=1, le=100, description="Quality of JPEG, WebP and AVIF results; without it a good one."

@@ -47,9 +47,7 @@ class PictureResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's form
         loop = asyncio.get_running_loop()
         async with self.held:
-            await send(
-                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-            )
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while True:
                 if self.disk is None:
                     chunk = self.file.read(CHUNK_BYTES)

@@ -49,9 +49,7 @@ class ProblemDocument(BaseModel):
     detail: str = Field(description="One or two sentences that say what to change.")
     limit: int | None = Field(None, description="The limit that was passed, where there is one.")
     allowed: list[str] | None = Field(None, description="What could have been asked for instead.")
-    request_id: str | None = Field(
-        None, description="The answer's X-Request-Id; quote it when you ask for help."
-    )
+    request_id: str | None = Field(None, description="The answer's X-Request-Id; quote it when you ask for help.")
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
@@ -263,9 +261,7 @@ def of_validation(error: RequestValidationError, options: Sequence[str]) -> Prob
         names = ", ".join(repr(name) for name in unknown)
         closest = closest_name(unknown[0], options)
         hint = f" Did you mean {closest!r}?" if closest else ""
-        return UnknownOptionProblem(
-            f"There is no option {names}.{hint} Options are {listing}.", allowed=options
-        )
+        return UnknownOptionProblem(f"There is no option {names}.{hint} Options are {listing}.", allowed=options)
     return InvalidOptionProblem(" ".join(_option_sentence(fault) for fault in faults))
 
 
@@ -294,9 +290,7 @@ def declare(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
 def unexpected(error: Exception, scope: Scope) -> Problem:
     """Logs what nobody foresaw and gives the problem for it, which tells nothing of the inside."""
     _log.error("%s %s failed (%s)", scope["method"], scope["path"], scope.get(REQUEST_ID), exc_info=error)
-    return InternalProblem(
-        "The service failed on this request. Try again; if it stays, report the request id."
-    )
+    return InternalProblem("The service failed on this request. Try again; if it stays, report the request id.")
 
 
 async def handle_problem(request: Request, error: Exception) -> Response:

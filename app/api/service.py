@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from starlette.requests import Request
 from starlette.types import Receive
@@ -78,9 +78,7 @@ class Service:
             max_requests=settings.max_requests, max_uploads=settings.max_uploads, active=self.active
         )
         self.disk = ThreadPoolExecutor(4, thread_name_prefix="chetko-disk")
-        self._compute = ThreadPoolExecutor(
-            self.active, thread_name_prefix="chetko-compute", initializer=_stand_back
-        )
+        self._compute = ThreadPoolExecutor(self.active, thread_name_prefix="chetko-compute", initializer=_stand_back)
         self._backend: Backend | None = None
         self.settled = asyncio.Event()
         """Set when the state has left ``starting``."""
@@ -140,9 +138,7 @@ class Service:
         if self._backend is not None:
             self._backend.engine.close()
 
-    async def enlarge(
-        self, source: BinaryIO, target: BinaryIO, options: Options, receive: Receive
-    ) -> Finished:
+    async def enlarge(self, source: BinaryIO, target: BinaryIO, options: Options, receive: Receive) -> Finished:
         """Runs one picture on a compute thread, waiting for one if need be.
 
         ``receive`` must have given the whole body already: it is watched for the client going away, which
@@ -160,24 +156,21 @@ class Service:
 
         def work() -> tuple[Report, float, float]:
             began = time.perf_counter()
-            report = backend.enlarge(
-                source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set
-            )
+            report = backend.enlarge(source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set)
             return report, began - queued, time.perf_counter() - began
 
         job = self._compute.submit(work)
         result = asyncio.wrap_future(job)
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            await asyncio.wait({result, gone}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {result, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not result.done():
                 cancelled.set()
                 job.cancel()  # takes it out of the queue if it has not begun
                 await asyncio.wait({result})
                 result.cancelled() or result.exception()
-                raise ClientGoneProblem(
-                    "The client went away while its picture was waiting or being enlarged."
-                )
+                raise ClientGoneProblem("The client went away while its picture was waiting or being enlarged.")
         finally:
             # Reached with a running job only when this task itself is cancelled.
             cancelled.set()

@@ -94,9 +94,7 @@ async def receive_upload(
     return Upload(file, size, part.filename)
 
 
-async def _receive_into(
-    file: BinaryIO, part: _OnePart, receive: Receive, limits: UploadLimits, disk: Executor
-) -> int:
+async def _receive_into(file: BinaryIO, part: _OnePart, receive: Receive, limits: UploadLimits, disk: Executor) -> int:
     loop = asyncio.get_running_loop()
     received = written = 0
     started = time.monotonic()
@@ -172,9 +170,7 @@ class _OnePart:
                 },
             )
         except FormParserError as error:
-            raise MalformedBodyProblem(
-                "The multipart boundary is too long: use at most 70 characters."
-            ) from error
+            raise MalformedBodyProblem("The multipart boundary is too long: use at most 70 characters.") from error
 
     def feed(self, data: bytes) -> None:
         try:

@@ -135,9 +135,7 @@ async def upscale(
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())
         with service.admission.upload():
-            upload = await receive_upload(
-                request.receive, boundary, service.upload_limits, service.disk, NAMES
-            )
+            upload = await receive_upload(request.receive, boundary, service.upload_limits, service.disk, NAMES)
         held.callback(service.disk.submit, upload.file.close)
         target = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))  # noqa: SIM115
         held.callback(service.disk.submit, target.close)

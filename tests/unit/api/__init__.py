@@ -1,0 +1,1 @@
+"""The HTTP layer without a server: ASGI messages in, ASGI messages out."""

@@ -1,0 +1,105 @@
+"""Settings, and the sentences for bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings, explain, misspelt
+
+
+@pytest.fixture(autouse=True)
+def _no_chetko_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("CHETKO_")]:
+        monkeypatch.delenv(name)
+
+
+def sentences(**environ: str) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        with pytest.raises(ValidationError) as error:
+            Settings()
+        return explain(error.value)
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.max_body_bytes == 50_000_000
+    assert settings.max_input_pixels == 100_000_000
+    assert settings.sync_max_output_pixels == 16_000_000
+    assert settings.allowed_hosts == ("localhost", "127.0.0.1", "[::1]")
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(len(field.description or "") > 20 for field in Settings.model_fields.values())
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHETKO_ALLOWED_HOSTS", " Big.example, [::1] ,*.Example.org,")
+    assert Settings().allowed_hosts == ("big.example", "[::1]", "*.example.org")
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHETKO_PORT", "")
+    assert Settings().port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("CHETKO_PORT", "eighty", "CHETKO_PORT must be a whole number, not 'eighty'."),
+        ("CHETKO_PORT", "65536", "CHETKO_PORT must be at most 65535, not '65536'."),
+        ("CHETKO_THREADS", "0", "CHETKO_THREADS must be at least 1, not '0'."),
+        ("CHETKO_PLATFORM", "tpu", "CHETKO_PLATFORM must be one of auto, cpu or gpu, not 'tpu'."),
+        ("CHETKO_RECEIVE_IDLE_SECONDS", "soon", "CHETKO_RECEIVE_IDLE_SECONDS must be a number, not 'soon'."),
+        ("CHETKO_RECEIVE_IDLE_SECONDS", "0", "CHETKO_RECEIVE_IDLE_SECONDS must be more than 0, not '0'."),
+        ("CHETKO_RECEIVE_IDLE_SECONDS", "nan", "CHETKO_RECEIVE_IDLE_SECONDS must be a finite number, not 'nan'."),
+        ("CHETKO_RECEIVE_IDLE_SECONDS", "inf", "CHETKO_RECEIVE_IDLE_SECONDS must be a finite number, not 'inf'."),
+        ("CHETKO_ALLOWED_HOSTS", ",", "CHETKO_ALLOWED_HOSTS must name at least one host."),
+        ("CHETKO_MODELS_DIR", "/no/such", "CHETKO_MODELS_DIR must be a folder that exists, and '/no/such' is none."),
+    ],
+)
+def test_one_sentence_names_the_variable(name: str, value: str, sentence: str) -> None:
+    assert sentences(**{name: value}) == [sentence]
+
+
+@pytest.mark.parametrize("value", ["http://a", "a:8000", "a/b", "::1"])
+def test_hosts_have_no_port_or_scheme(value: str) -> None:
+    (sentence,) = sentences(CHETKO_ALLOWED_HOSTS=value)
+    assert sentence.startswith("CHETKO_ALLOWED_HOSTS takes names without scheme, port or path")
+    assert repr(value) in sentence
+
+
+def test_all_faults_are_told_at_once() -> None:
+    told = sentences(CHETKO_PORT="x", CHETKO_TILE_MEMORY_MB="1", CHETKO_LOG_LEVEL="loud")
+    assert sorted(sentence.split()[0] for sentence in told) == [
+        "CHETKO_LOG_LEVEL",
+        "CHETKO_PORT",
+        "CHETKO_TILE_MEMORY_MB",
+    ]
+
+
+def test_the_variable_that_kubernetes_writes_is_explained() -> None:
+    (sentence,) = sentences(CHETKO_PORT="tcp://10.0.0.1:8000")
+    assert "enableServiceLinks: false" in sentence
+
+
+def test_near_misses_are_told_and_other_variables_are_not() -> None:
+    environ = {"CHETKO_ALOWED_HOSTS": "x", "CHETKO_SERVICE_HOST": "10.0.0.1", "CHETKO_PORT": "1", "HOME": "/"}
+    assert misspelt(environ) == ["CHETKO_ALOWED_HOSTS is no setting; did you mean CHETKO_ALLOWED_HOSTS?"]
+
+
+def test_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHETKO_MODELS_DIR", str(tmp_path))
+    assert Settings().models_dir == tmp_path
