@@ -9,13 +9,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from app.api.application import build_application
 from app.api.service import Backend, Service
@@ -24,7 +23,7 @@ from app.inference.enlarge import enlarge
 from app.inference.errors import InferenceError
 from app.inference.registry import Registry, model_folders
 from app.inference.runtime import check_runtime
-from app.settings import Settings, explain, misspelt
+from app.settings import Settings, misspelt
 
 KEEP_ALIVE_SECONDS = 20
 SWITCH_INTERVAL_SECONDS = 0.001
@@ -79,27 +78,12 @@ def load_backend(settings: Settings) -> Backend:
     return Backend(registry, engine, enlarge)
 
 
-def read_settings(environ: Mapping[str, str] = os.environ) -> Settings | None:
-    """The settings in the environment; None when they are bad, after every fault has been told on standard
-    error.
+def serve(settings: Settings) -> int:
+    """Serves until SIGINT or SIGTERM and gives the process's exit code, having told on standard error why it failed:
+    0 stopped, 1 cannot listen, 2 the models cannot be loaded.
     """
-    for sentence in misspelt(environ):
+    for sentence in misspelt(os.environ):
         _complain(f"Warning: {sentence}")
-    try:
-        return Settings()
-    except ValidationError as error:
-        for sentence in explain(error):
-            _complain(sentence)
-        return None
-
-
-def serve(settings: Settings | None = None) -> int:
-    """Serves until SIGINT or SIGTERM; gives the process's exit code. Without settings, those of the
-    environment.
-    """
-    settings = settings or read_settings()
-    if settings is None:
-        return 1
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
@@ -152,7 +136,7 @@ async def _run(server: _Server, sockets: list[socket.socket], url: str) -> int:
     announcing = asyncio.ensure_future(_announce(server, url))
     await server.serve(sockets=sockets)
     announcing.cancel()
-    return 1 if server.service.failure else 0
+    return 2 if server.service.failure else 0
 
 
 async def _announce(server: _Server, url: str) -> None:
@@ -234,4 +218,4 @@ def _say(text: str) -> None:
 
 
 def _complain(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is what `chetko serve` shows
+    print(f"chetko: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what `chetko serve` shows
