@@ -1,7 +1,7 @@
 """The device's queue: tiles of all pictures in flight, run one group at a time in one thread.
 
-Pictures take turns, tile by tile, so that one of a thousand tiles does not starve one of a single tile. Nothing waits
-on an idle device: a group is what has gathered while the device was busy.
+Pictures take turns, tile by tile, so that one of a thousand tiles does not starve one of a single tile.
+Nothing waits on an idle device: a group is what has gathered while the device was busy.
 """
 
 from __future__ import annotations
@@ -46,16 +46,18 @@ class Line:
     def submit(self, graph: Graph, pixels: Pixels, deliver: Callable[[Pixels], None]) -> Future[None]:
         """Queues one tile, (H, W, 3) as the graph takes it.
 
-        ``deliver`` gets the answer, (s*H, s*W, 3), in the device's thread; the future is done after it has returned.
-        It fails with what the graph raised, what ``deliver`` raised, or UpscaleCancelledError once the line or the
-        batcher is closed.
+        ``deliver`` gets the answer, (s*H, s*W, 3), in the device's thread; the future is done after it has
+        returned. It fails with what the graph raised, what ``deliver`` raised, or UpscaleCancelledError once
+        the line or the batcher is closed.
         """
         return self._batcher.add(self, _Job(graph, pixels, deliver))
 
     def __enter__(self) -> Line:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._batcher.drop(self)
 
 
@@ -124,8 +126,8 @@ class Batcher:
             del group
 
     def _next_group(self) -> list[_Job]:
-        """The first job of the next line, and jobs of the same graph and shape: one of each line in turn, then again,
-        until the graph's batch is full. Lines that gave something go to the end."""
+        """The first job of the next line, and jobs of the same graph and shape: one of each line in turn,
+        then again, until the graph's batch is full. Lines that gave something go to the end."""
         first = self._waiting[0].jobs[0]
         area = first.pixels.shape[0] * first.pixels.shape[1]
         room = max(1, first.graph.most_pixels // area) if first.graph.batches else 1
@@ -159,13 +161,13 @@ def _run(group: list[_Job]) -> None:
             _run(group[: len(group) // 2])
             _run(group[len(group) // 2 :])
         return
-    except Exception as error:  # noqa: BLE001  whatever it is, it belongs to those who wait for these tiles
+    except Exception as error:
         _fail(group, error)
         return
     for job, answer in zip(group, answers, strict=True):
         try:
             job.deliver(answer)
-        except Exception as error:  # noqa: BLE001  as above
+        except Exception as error:
             _fail([job], error)
         else:
             job.future.set_result(None)

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """Cores allowed by the affinity mask and by the cgroup's quota (v1 and v2, its parents included), at least 1.
+    """Cores allowed by the affinity mask and by the cgroup's quota (v1 and v2, its parents included), at
+    least 1.
 
-    A quota of a half core or more over a whole number counts as one core more: the rest of the quota is worth using.
-    ``root`` is where ``proc`` and ``sys`` are mounted.
+    A quota of a half core or more over a whole number counts as one core more: the rest of the quota is worth
+    using. ``root`` is where ``proc`` and ``sys`` are mounted.
     """
     # sched_getaffinity exists on Linux only.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -35,7 +36,8 @@ def _quotas(root: Path) -> Iterator[float]:
             read, mount = _quota_v1, mount / controllers
         else:
             continue
-        # Inside a container the path may be the host's, of which only the mount's root exists: every level is tried.
+        # Inside a container the path may be the host's, of which only the mount's root exists: every level is
+        # tried.
         inside = PurePosixPath(path.lstrip("/"))
         for level in (inside, *inside.parents):
             cores = read(mount / level)

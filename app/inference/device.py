@@ -12,7 +12,8 @@ from app.inference.errors import PlatformUnavailableError
 
 Platform = Literal["auto", "cpu", "gpu"]
 
-# Failures arrive as exceptions with the same text: the lines that onnxruntime also writes to stderr help nobody.
+# Failures arrive as exceptions with the same text: the lines that onnxruntime also writes to stderr help
+# nobody.
 _SILENT = 4
 _arena = Lock()
 _arena_registered = False
@@ -30,7 +31,8 @@ class Device:
     batches: bool
     """Whether equal shapes gain from running together."""
     closed_shapes: bool
-    """Whether a new tile shape costs something here (a cuDNN search), so that tiles come from a closed set."""
+    """Whether a new tile shape costs something here (a cuDNN search), so that tiles come from a closed
+    set."""
     half: bool
     """Whether half precision is faster here."""
     options: dict[str, str] = field(default_factory=dict)
@@ -46,8 +48,8 @@ class Device:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The pattern cache keeps an entry per input shape, without bound, and each pattern one large block.
         options.enable_mem_pattern = False
-        # All sessions draw from one arena. With one arena each, four sessions kept 690 MB after 80 shapes, with one
-        # 290 MB. Without any arena every run pays for fresh pages: 1.8 times the time.
+        # All sessions draw from one arena. With one arena each, four sessions kept 690 MB after 80 shapes,
+        # with one 290 MB. Without any arena every run pays for fresh pages: 1.8 times the time.
         options.add_session_config_entry("session.use_env_allocators", "1")
         providers: list[Any] = [(self.provider, self.options)]
         if self.provider != "CPUExecutionProvider":
@@ -93,8 +95,8 @@ def _register_arena() -> None:
         if _arena_registered:
             return
         info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-        # 0: no limit here (tiles are what is bounded), grow by powers of two (growing by what is asked returns
-        # blocks to the system after each run, and doubles the time), -1: onnxruntime's defaults.
+        # 0: no limit here (tiles are what is bounded), grow by powers of two (growing by what is asked
+        # returns blocks to the system after each run, and doubles the time), -1: onnxruntime's defaults.
         config = ort.OrtArenaCfg(0, 0, -1, -1)
         ort.create_and_register_allocator(info, config)
         _arena_registered = True

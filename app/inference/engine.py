@@ -38,9 +38,9 @@ class Engine:
         tile_memory_mb: int = 256,
         queue_tiles: int = 64,
     ) -> None:
-        """``threads``: of one run on the CPU (None: the cores this process may use). ``tile_memory_mb``: MiB for the
-        activations of a running tile and the finished rows around it. ``queue_tiles``: most tiles of one picture that
-        wait for the device at once.
+        """``threads``: of one run on the CPU (None: the cores this process may use). ``tile_memory_mb``: MiB
+        for the activations of a running tile and the finished rows around it. ``queue_tiles``: most tiles of
+        one picture that wait for the device at once.
 
         Raises RuntimeProblemError and PlatformUnavailableError.
         """
@@ -55,7 +55,8 @@ class Engine:
         self._graphs: dict[tuple[str, int, Kind], Graph] = {}
 
     def graph(self, variant: Variant, kind: Kind) -> Graph:
-        """The variant's network for 8-bit pixels (``uint8``) or float32 in [0, 1] (``float``), loaded on first use.
+        """The variant's network for 8-bit pixels (``uint8``) or float32 in [0, 1] (``float``), loaded on
+        first use.
 
         Raises BrokenModelError when a file is not the one that the manifest describes.
         """
@@ -66,16 +67,17 @@ class Engine:
             return self._graphs[key]
 
     def warm(self, name: str | None, scale: int) -> None:
-        """Loads both networks of a model and runs each once, so that the first picture does not wait for that."""
+        """Loads both networks of a model and runs each once, so that the first picture does not wait for
+        that."""
         variant = self.registry.find(name, scale)
-        for kind, dtype in (("uint8", np.uint8), ("float", np.float32)):
-            graph = self.graph(variant, kind)
-            with self.line() as line:
-                pixels = np.zeros((_WARM_EDGE, _WARM_EDGE, 3), dtype)
-                line.submit(graph, pixels, lambda _: None).result()
+        shape = (_WARM_EDGE, _WARM_EDGE, 3)
+        with self.line() as line:
+            line.submit(self.graph(variant, "uint8"), np.zeros(shape, np.uint8), lambda _: None).result()
+            line.submit(self.graph(variant, "float"), np.zeros(shape, np.float32), lambda _: None).result()
 
     def plan(self, variant: Variant, height: int, width: int, *, pixel_bytes: int, tile: int | None = None) -> Plan:
-        """How a picture of ``height`` x ``width`` is cut; ``pixel_bytes`` is the size of one finished output pixel.
+        """How a picture of ``height`` x ``width`` is cut; ``pixel_bytes`` is the size of one finished output
+        pixel.
 
         ``tile`` sets the edge of the kept squares in input pixels, whatever the memory setting.
         """
@@ -104,7 +106,9 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _load(self, variant: Variant, kind: Kind) -> Graph:
@@ -120,7 +124,10 @@ class Engine:
             graph = full_precision()
         else:
             graph = Graph(
-                variant.read(files.fp16), self.device, most_pixels=most_pixels, full_precision=full_precision
+                variant.read(files.fp16),
+                self.device,
+                most_pixels=most_pixels,
+                full_precision=full_precision,
             )
         _log.info("loaded %s x%d (%s) on %s", variant.manifest.name, variant.scale, kind, graph.provider)
         return graph

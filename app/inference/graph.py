@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from app.imaging.picture import Pixels
 from app.inference.device import Device
 from app.inference.errors import DeviceOutOfMemoryError, InferenceError, NotFiniteError
+
+_log = logging.getLogger(__name__)
 
 # What onnxruntime's providers say when memory runs out; it has no exception of its own for that.
 _OUT_OF_MEMORY = (
@@ -28,10 +31,16 @@ class Graph:
     """
 
     def __init__(
-        self, model: bytes, device: Device, *, most_pixels: int, full_precision: Callable[[], Graph] | None = None
+        self,
+        model: bytes,
+        device: Device,
+        *,
+        most_pixels: int,
+        full_precision: Callable[[], Graph] | None = None,
     ) -> None:
-        """``most_pixels``: input pixels that one run may take, all tiles of a batch together (a single tile may be
-        larger). ``full_precision``: for a graph in half precision, where the same network in float32 is had from."""
+        """``most_pixels``: input pixels that one run may take, all tiles of a batch together (a single tile
+        may be larger). ``full_precision``: for a graph in half precision, where the same network in float32
+        is had from."""
         self._session = device.session(model)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._full_precision = full_precision
@@ -40,9 +49,11 @@ class Graph:
         self.batches = device.batches
 
     def run(self, pixels: Pixels) -> Pixels:
-        """(N, H, W, 3) uint8 or float32 in [0, 1], as the graph takes it -> (N, s*H, s*W, 3) of the same type.
+        """(N, H, W, 3) uint8 or float32 in [0, 1], as the graph takes it -> (N, s*H, s*W, 3) of the same
+        type.
 
-        Raises DeviceOutOfMemoryError, NotFiniteError when float32 too gives NaN or infinity, and InferenceError.
+        Raises DeviceOutOfMemoryError, NotFiniteError when float32 too gives NaN or infinity, and
+        InferenceError.
         """
         try:
             answers = self._session.run(self._outputs, {"image": pixels})
@@ -51,7 +62,8 @@ class Graph:
         except Exception as error:  # onnxruntime's exceptions share no base class
             if any(text in str(error) for text in _OUT_OF_MEMORY):
                 raise DeviceOutOfMemoryError(f"No memory for a tile of {_shape(pixels)}.") from error
-            raise InferenceError(f"onnxruntime failed on a tile of {_shape(pixels)}: {error}") from error
+            _log.exception("onnxruntime failed on a tile of %s", _shape(pixels))
+            raise InferenceError(f"The network failed on a tile of {_shape(pixels)}; the log says why.") from error
         named = dict(zip(self._outputs, answers, strict=True))
         upscaled: Pixels = named["upscaled"]
         if _is_finite(upscaled) and np.all(named.get("finite", True)):

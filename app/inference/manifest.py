@@ -45,8 +45,8 @@ class Files(_Read):
     float: ModelFile
     """float32 in [0, 1], NHWC, in and out (already clamped)."""
     fp16: ModelFile | None = None
-    """As ``uint8``, computed in half precision. It carries a second output, ``finite`` (one bool, false if any value
-    was NaN or infinite before the cast to bytes hid it), or it is taken at its word."""
+    """As ``uint8``, computed in half precision. It carries a second output, ``finite`` (one bool, false if
+    any value was NaN or infinite before the cast to bytes hid it), or it is taken at its word."""
 
 
 class ScaleEntry(_Read):

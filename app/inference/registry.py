@@ -47,7 +47,8 @@ class Variant:
 
 
 class Registry:
-    """The models found in some folders. Manifests are read once; model files are read when they are needed."""
+    """The models found in some folders. Manifests are read once; model files are read when they are
+    needed."""
 
     def __init__(self, models: Iterable[tuple[Manifest, Path]]) -> None:
         self._models = {manifest.name: (manifest, folder) for manifest, folder in models}
@@ -56,8 +57,8 @@ class Registry:
     def load(cls, folders: Sequence[Path]) -> Registry:
         """Reads every ``FOLDER/NAME/manifest.json``; names that start with ``_`` or ``.`` are skipped.
 
-        Raises BrokenModelError, naming the file, for a folder that does not exist, a model folder without a readable
-        manifest, a file that the manifest names and that is not there, and two models of one name.
+        Raises BrokenModelError, naming the file, for a folder that does not exist, a model folder without a
+        readable manifest, a file that the manifest names and that is not there, and two models of one name.
         """
         found: dict[str, tuple[Manifest, Path]] = {}
         for place in folders:
@@ -80,8 +81,8 @@ class Registry:
 
     @property
     def default(self) -> str:
-        """The model that is used when none is named: one whose manifest says ``default`` (of several, the one found
-        last: an operator's folder comes after the shipped one), else the first by name."""
+        """The model that is used when none is named: one whose manifest says ``default`` (of several, the one
+        found last: an operator's folder comes after the shipped one), else the first by name."""
         chosen = [name for name, (manifest, _) in self._models.items() if manifest.default]
         if chosen:
             return chosen[-1]

@@ -12,8 +12,8 @@ DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 def check_runtime() -> str:
     """The name of the one installed onnxruntime distribution.
 
-    Raises RuntimeProblemError, in one sentence, when none or several are installed: with two of them the files of
-    whichever was installed last win, and the other's providers silently vanish.
+    Raises RuntimeProblemError, in one sentence, when none or several are installed: with two of them the
+    files of whichever was installed last win, and the other's providers silently vanish.
     """
     installed = [name for name in DISTRIBUTIONS if _is_installed(name)]
     if not installed:

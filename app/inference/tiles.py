@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-# The edges, halo included, of tiles on a device that prepares something per shape (cuDNN searches, CUDA graphs,
-# TensorRT profiles): a closed set. Each is at most 1.5 times the one before, so little of a tile is wasted.
+# The edges, halo included, of tiles on a device that prepares something per shape (cuDNN searches, CUDA
+# graphs, TensorRT profiles): a closed set. Each is at most 1.5 times the one before, so little of a tile is
+# wasted.
 LADDER = (96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 
 
@@ -25,8 +26,8 @@ class Span:
 class Tile:
     """What is read from the picture, and which part of the answer is kept.
 
-    Guaranteed: the read region lies inside the picture; it reaches ``halo`` pixels beyond the kept region on every
-    side, or to the picture's own border.
+    Guaranteed: the read region lies inside the picture; it reaches ``halo`` pixels beyond the kept region on
+    every side, or to the picture's own border.
     """
 
     rows: Span
@@ -82,8 +83,8 @@ class Costs:
     """What one picture may occupy on its way through a network, and what its tiles and rows cost."""
 
     memory: int
-    """Bytes for one running tile's activations and two bands of finished rows (one is filled while the other is
-    written out)."""
+    """Bytes for one running tile's activations and two bands of finished rows (one is filled while the other
+    is written out)."""
     tile_pixel: int
     """Bytes of activations per input pixel of a tile."""
     band_pixel: int
@@ -101,9 +102,10 @@ class Costs:
 def plan(height: int, width: int, *, halo: int, costs: Costs, closed: bool) -> Plan:
     """The tiles with the fewest computed pixels whose memory fits ``costs``.
 
-    With ``closed`` each edge is one of LADDER, or the picture's own where the picture is shorter than the first step;
-    otherwise edges are free, and a picture is divided evenly. A picture so wide that even its lowest bands leave less
-    than a quarter of the memory for a tile gets that quarter on top; if nothing fits, the least memory wins.
+    With ``closed`` each edge is one of LADDER, or the picture's own where the picture is shorter than the
+    first step; otherwise edges are free, and a picture is divided evenly. A picture so wide that even its
+    lowest bands leave less than a quarter of the memory for a tile gets that quarter on top; if nothing fits,
+    the least memory wins.
     """
     heights, widths = _edges(height, halo, closed), _edges(width, halo, closed)
 
@@ -122,12 +124,14 @@ def plan(height: int, width: int, *, halo: int, costs: Costs, closed: bool) -> P
 
 
 def plan_kept_squares(height: int, width: int, *, halo: int, edge: int) -> Plan:
-    """Tiles whose kept regions are the squares of a grid of ``edge`` >= 1 pixels (cut off at the right and bottom)."""
+    """Tiles whose kept regions are the squares of a grid of ``edge`` >= 1 pixels (cut off at the right and
+    bottom)."""
     return Plan(height, width, halo, _grid(height, edge, halo), _grid(width, edge, halo))
 
 
 def halves(tile: Tile, picture: Plan) -> tuple[Tile, Tile] | None:
-    """The tile as two, each keeping half of what it keeps along the longer side; None where that is too short to help.
+    """The tile as two, each keeping half of what it keeps along the longer side; None where that is too short
+    to help.
 
     Used when a device has no memory for the tile.
     """
@@ -166,12 +170,14 @@ def _edges(size: int, halo: int, closed: bool) -> list[int]:
 
 
 def _parts(size: int, edge: int, halo: int) -> int:
-    """How many tiles ``_spans`` makes: the first and last keep ``edge - halo`` pixels, those between them less."""
+    """How many tiles ``_spans`` makes: the first and last keep ``edge - halo`` pixels, those between them
+    less."""
     return 1 if edge >= size else -(-(size - 2 * halo) // (edge - 2 * halo))
 
 
 def _spans(size: int, edge: int, halo: int) -> tuple[Span, ...]:
-    """Tiles of ``edge`` pixels along an axis; each keeps all that its halo allows, the last one moves inwards."""
+    """Tiles of ``edge`` pixels along an axis; each keeps all that its halo allows, the last one moves
+    inwards."""
     spans = []
     keep = 0
     while keep < size:
@@ -184,7 +190,8 @@ def _spans(size: int, edge: int, halo: int) -> tuple[Span, ...]:
 
 
 def _grid(size: int, step: int, halo: int) -> tuple[Span, ...]:
-    """Tiles that keep [0, step), [step, 2 step), ... and read a window of one length, moved inwards at the borders."""
+    """Tiles that keep [0, step), [step, 2 step), ... and read a window of one length, moved inwards at the
+    borders."""
     edge = min(size, step + 2 * halo)
     bounds = [*range(0, size, step), size]
     return tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
@@ -93,15 +93,21 @@ class Upscaled:
         """Input pixels of a tile that the device may still have memory for."""
 
     @property
+    def colours(self) -> Pixels:
+        """(H, W, 1 or 3): what the colours of the output are made of, bled under transparent pixels."""
+        return self._planes[0].pixels
+
+    @property
     def tiles(self) -> int:
         """Tiles of all planes together, as planned (a tile that a device has no memory for becomes two)."""
         return self.plan.count * len(self._planes)
 
-    def bands(self) -> Iterator[Pixels]:
+    def bands(self) -> Generator[Pixels]:
         """Finished rows, (n, width, channels) in the picture's own type, from top to bottom.
 
-        While the caller works on one band the next is computed: two are in memory, never more. To be iterated once;
-        closing the iterator drops what has not run yet. Raises what a tile failed with, and UpscaleCancelledError.
+        While the caller works on one band the next is computed: two are in memory, never more. To be iterated
+        once; closing the iterator drops what has not run yet. Raises what a tile failed with, and
+        UpscaleCancelledError.
         """
         with self._engine.line() as line:
             coming = self.plan.bands()
@@ -204,17 +210,17 @@ def upscale(
 ) -> Upscaled:
     """Plans the enlargement of ``picture``; ``bands()`` of the answer computes it.
 
-    Grey stays grey. Alpha is enlarged as grey by the same network, with colours bled under transparent pixels first;
-    constant alpha is filled in. 16-bit pictures go through the network's float twin. ``tile``: edge of the kept
-    squares in input pixels (None: as the engine's memory allows). ``cancelled`` is asked at least ten times a second
-    while a band is waited for; ``progress`` gets the finished part of the picture, 0..1, in the caller's thread.
+    Grey stays grey. Alpha is enlarged as grey by the same network, with colours bled under transparent pixels
+    first; constant alpha is filled in. 16-bit pictures go through the network's float twin. ``tile``: edge of
+    the kept squares in input pixels (None: as the engine's memory allows). ``cancelled`` is asked at least
+    ten times a second while a band is waited for; ``progress`` gets the finished part of the picture, 0..1,
+    in the caller's thread.
 
     Raises BrokenModelError.
     """
-    kind = "uint8" if picture.bits == 8 else "float"
     pixel_bytes = (picture.channels + (picture.alpha is not None)) * picture.bits // 8
     plan = engine.plan(variant, picture.height, picture.width, pixel_bytes=pixel_bytes, tile=tile)
-    graph = engine.graph(variant, kind)
+    graph = engine.graph(variant, "uint8" if picture.bits == 8 else "float")
     return Upscaled(picture, graph, engine, plan, variant.scale, cancelled=cancelled, progress=progress)
 
 
@@ -228,5 +234,7 @@ def _for_network(region: Pixels) -> Pixels:
 def _mean_of_channels(pixels: Pixels) -> Pixels:
     """(h, w, 3) -> (h, w, 1): float, or the mean rounded to a level."""
     if pixels.dtype.kind == "f":
-        return pixels.mean(axis=2, keepdims=True, dtype=np.float32)
-    return (pixels.sum(axis=2, keepdims=True, dtype=np.uint16) + 1) // 3
+        mean: Pixels = pixels.mean(axis=2, keepdims=True, dtype=np.float32)
+        return mean
+    rounded: Pixels = (pixels.sum(axis=2, keepdims=True, dtype=np.uint16) + 1) // 3
+    return rounded

@@ -1,0 +1,218 @@
+"""``chetko``: serve, upscale and models. Heavy parts are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app import __version__
+
+if TYPE_CHECKING:
+    from app.inference.manifest import Manifest
+    from app.settings import Settings
+
+_EXIT_CODES = """\
+exit codes:
+  0    everything was done
+  1    some pictures failed; the others were done
+  2    nothing was started: wrong options, an unknown model, or a broken installation
+  130  interrupted (Ctrl-C); finished pictures stay, unfinished ones leave nothing behind
+"""
+
+_UPSCALE = """\
+Enlarges pictures. Each result gets its source's name with _x2 or _x4 added, beside the source or in the folder OUT.
+Folders are searched with all their subfolders, which are repeated under OUT; hidden files are left out, and so are
+results of earlier runs (photo_x4.png beside photo.jpg).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line (None: the process's own) and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("chetko: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left, as in `chetko models | head -1`; python would complain at exit.
+        sys.stdout = None
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chetko",
+        description="Enlarges pictures 2x and 4x, natural and sharp.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"chetko {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve the page and the HTTP API",
+        description="Serves the page and the HTTP API. Everything else is set by CHETKO_* environment variables.",
+    )
+    serve.add_argument("--host", help="address to listen on (CHETKO_HOST, 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (CHETKO_PORT, 8000)")
+    serve.set_defaults(run=_serve)
+
+    upscale = commands.add_parser(
+        "upscale",
+        help="enlarge files and folders",
+        description=_UPSCALE,
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    upscale.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="picture files and folders")
+    upscale.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a folder (made if it is missing); for a single picture also a file, whose extension sets the format",
+    )
+    upscale.add_argument("--scale", type=int, choices=(2, 4), default=4, help="factor (%(default)s)")
+    upscale.add_argument("--model", metavar="NAME", help="one of `chetko models` (the default one)")
+    upscale.add_argument(
+        "--format",
+        choices=("same", "png", "jpeg", "webp", "avif", "tiff"),
+        help="output format (OUT's extension, else same as the source; BMP and GIF become PNG)",
+    )
+    upscale.add_argument("--quality", type=_from(1, 100), metavar="1..100", help="for jpeg, webp and avif")
+    upscale.add_argument(
+        "--metadata",
+        choices=("keep", "strip"),
+        default="keep",
+        help="colour profile, EXIF, XMP, resolution (%(default)s); strip converts to sRGB",
+    )
+    upscale.add_argument(
+        "--equalize-colors",
+        action=argparse.BooleanOptionalAction,
+        help="give the result the source's colour histogram (what the model recommends)",
+    )
+    upscale.add_argument("--platform", choices=("cpu", "gpu"), help="where to compute (a GPU if there is one)")
+    upscale.add_argument(
+        "--tile",
+        type=_from(16, 65536),
+        metavar="N",
+        help="edge of the squares computed at once, in input pixels, without their halo (as memory allows)",
+    )
+    upscale.add_argument("--force", action="store_true", help="overwrite results that exist")
+    upscale.add_argument(
+        "-v", "--verbose", action="store_true", help="tell model, provider, halo, tile shape and tile count"
+    )
+    upscale.set_defaults(run=_upscale)
+
+    models = commands.add_parser("models", help="list the models", description="Lists the installed models.")
+    models.add_argument("--json", action="store_true", help="print the whole manifests")
+    models.set_defaults(run=_models)
+    return parser
+
+
+def _from(least: int, most: int) -> Any:
+    """An argparse type: a whole number in [least, most]."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, not {text!r}")
+        return number
+
+    return parse
+
+
+def _settings(**overrides: Any) -> Settings | None:
+    """The settings of this process, or None after telling what is wrong with them."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from app.settings import Settings, explain  # noqa: PLC0415
+
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        for sentence in explain(error):
+            print(f"chetko: {sentence}", file=sys.stderr)
+        return None
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from app.inference.errors import InferenceError  # noqa: PLC0415
+    from app.main import serve  # noqa: PLC0415
+
+    settings = _settings(host=options.host, port=options.port)
+    if settings is None:
+        return 2
+    try:
+        serve(settings)
+    except InferenceError as error:
+        print(f"chetko: {error.message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _upscale(options: argparse.Namespace) -> int:
+    from app.cli_upscale import upscale_files  # noqa: PLC0415
+
+    settings = _settings(platform=options.platform)
+    return 2 if settings is None else upscale_files(options, settings)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from app.inference.errors import InferenceError  # noqa: PLC0415
+    from app.inference.registry import Registry, model_folders  # noqa: PLC0415
+
+    settings = _settings()
+    if settings is None:
+        return 2
+    try:
+        registry = Registry.load(model_folders(settings.models_dir))
+    except InferenceError as error:
+        print(f"chetko: {error.message}", file=sys.stderr)
+        return 2
+    models = registry.models()
+    if options.json:
+        print(json.dumps([model.model_dump(by_alias=True) for model in models], ensure_ascii=False, indent=2))
+    elif models:
+        print(_table(models, registry.default))
+    else:
+        print("chetko: no model is installed", file=sys.stderr)
+    return 0
+
+
+def _table(models: Sequence[Manifest], default: str) -> str:
+    rows = [("MODEL", "VERSION", "KIND", "SCALES", "PARAMETERS", "SET5 PSNR", "WHAT IT IS")]
+    for model in models:
+        scales = sorted(model.scales)
+        entries = [model.scales[scale] for scale in scales]
+        rows.append(
+            (
+                model.name + (" (default)" if model.name == default else ""),
+                model.version,
+                model.kind,
+                ", ".join(f"{scale}x" for scale in scales),
+                ", ".join(f"{entry.parameters:,}" for entry in entries),
+                ", ".join(_psnr(entry.measured.get("Set5")) for entry in entries),
+                model.description.en,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return "\n".join(
+        "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]]) for row in rows
+    )
+
+
+def _psnr(measured: Any) -> str:
+    return f"{measured['psnr']:.2f} dB" if isinstance(measured, dict) and "psnr" in measured else "-"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
