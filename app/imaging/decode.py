@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.imaging import colour, metadata, tiff_source
 from app.imaging.codec_errors import broken_if_fails
-from app.imaging.header import OpenedPicture, open_picture
+from app.imaging.header import OpenedPicture, open_picture, release
 from app.imaging.orientation import stored_view, swaps_axes
 from app.imaging.picture import Metadata, Picture, PictureTooLargeError, Pixels
 
@@ -69,7 +69,7 @@ def _decode_with_pillow(opened: OpenedPicture) -> Picture:
         bands = _pillow_bands(image, opened.stored_bits)
         return _assemble(opened, bands, (image.height, image.width), found)
     finally:
-        image.close()
+        release(image)
 
 
 def _metadata(opened: OpenedPicture) -> Metadata:
@@ -190,7 +190,7 @@ def _decode_with_vips(file: BinaryIO, opened: OpenedPicture) -> Picture:
         bands = (_wide_band(top, samples, opened) for top, samples in vips_source.bands(image))
         picture = _assemble(opened, bands, stored, found)
     if opened.image is not None:
-        opened.image.close()
+        release(opened.image)
     return picture
 
 

@@ -83,8 +83,16 @@ def read_header(file: BinaryIO) -> Header:
     """
     opened = open_picture(file)
     if opened.image is not None:
-        opened.image.close()
+        release(opened.image)
     return opened.header
+
+
+def release(image: Image.Image) -> None:
+    """Frees the image's memory and leaves the file open: it is the caller's, and Pillow would close it."""
+    for holder in ("fp", "_fp"):  # formats with several frames have both
+        if hasattr(image, holder):
+            setattr(image, holder, None)
+    image.close()
 
 
 def open_picture(file: BinaryIO) -> OpenedPicture:
