@@ -146,17 +146,19 @@ def _settings(**overrides: Any) -> Settings | None:
 
 def _serve(options: argparse.Namespace) -> int:
     from app.inference.errors import InferenceError  # noqa: PLC0415
-    from app.main import serve  # noqa: PLC0415
+    from app.inference.runtime import check_runtime  # noqa: PLC0415
 
     settings = _settings(host=options.host, port=options.port)
     if settings is None:
         return 2
     try:
-        serve(settings)
+        check_runtime()  # before app.main, whose imports need one
     except InferenceError as error:
         print(f"chetko: {error.message}", file=sys.stderr)
         return 2
-    return 0
+    from app.main import serve  # noqa: PLC0415
+
+    return serve(settings)
 
 
 def _upscale(options: argparse.Namespace) -> int:
