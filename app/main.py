@@ -82,21 +82,11 @@ def serve(settings: Settings) -> int:
     """Serves until SIGINT or SIGTERM and gives the process's exit code, having told on standard error why it failed:
     0 stopped, 1 cannot listen, 2 the models cannot be loaded.
     """
-    for sentence in misspelt(os.environ):
-        _complain(f"Warning: {sentence}")
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
     for noisy in ("uvicorn.error", "python_multipart", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
-    try:
-        sockets = _listen(settings.host, settings.port)
-    except OSError as error:
-        _complain(_why_not_listening(settings, error))
-        return 1
-    url = _url(settings.host, sockets[0].getsockname()[1])
-    _say(f"Chetko is starting on {url} ...")
-    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     app = create_app(settings)
     server = _Server(
         uvicorn.Config(
@@ -113,9 +103,20 @@ def serve(settings: Settings) -> int:
         ),
         app.state.service,
     )
-    # uvicorn raises the signal that stopped it again once it is done; by then it has done its work.
+    # Before anything is said, so that whoever hears from us can stop us. uvicorn raises the signal that stopped it
+    # once more when it is done; by then this handler has nothing left to do, and the exit code stays 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
+    for sentence in misspelt(os.environ):
+        _complain(f"Warning: {sentence}")
+    try:
+        sockets = _listen(settings.host, settings.port)
+    except OSError as error:
+        _complain(_why_not_listening(settings, error))
+        return 1
+    url = _url(settings.host, sockets[0].getsockname()[1])
+    _say(f"Chetko is starting on {url} ...")
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_run(server, sockets, url))
 
