@@ -80,5 +80,16 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         # Declared under application/problem+json, which FastAPI's `model` cannot do.
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        _drop_default_validation_error(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _drop_default_validation_error(document: dict[str, Any]) -> None:
+    """Takes out the 422 that FastAPI adds to every route with a parameter: those that can happen are declared."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -23,11 +22,9 @@ from app.api.problems import (
     UnexpectedPartProblem,
     UploadTooSlowProblem,
 )
+from app.api.spool import IN_MEMORY_BYTES, open_spool
 
 FIELD = "image"
-IN_MEMORY_BYTES = 1024 * 1024
-"""A part up to this size is kept in memory; what is larger lies in a temporary file."""
-
 _EXAMPLE = "for instance: curl -F image=@photo.jpg"
 
 
@@ -83,7 +80,7 @@ async def receive_upload(
     Nothing of it is kept when a problem is raised. ``disk`` runs writes that go beyond ``IN_MEMORY_BYTES``;
     ``options`` are names that belong into the query and are often sent as parts by mistake.
     """
-    file = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))  # noqa: SIM115 - handed on
+    file = open_spool()
     try:
         part = _OnePart(boundary, options)
         size = await _receive_into(file, part, receive, limits, disk)

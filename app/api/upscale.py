@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
@@ -35,7 +34,8 @@ from app.api.problems import (
     declare,
 )
 from app.api.service import Finished, Service, service_of
-from app.api.upload import FIELD, IN_MEMORY_BYTES, boundary_of, receive_upload
+from app.api.spool import IN_MEMORY_BYTES, open_spool
+from app.api.upload import FIELD, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
 
 router = APIRouter(tags=["pictures"])
@@ -94,6 +94,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     "/v1/upscale",
     operation_id="pictures-upscale",
     summary="Enlarge a picture",
+    status_code=200,  # FastAPI would look for it in PictureResponse's signature
     response_class=PictureResponse,
     openapi_extra=_BODY,
     responses={
@@ -137,7 +138,7 @@ async def upscale(
         with service.admission.upload():
             upload = await receive_upload(request.receive, boundary, service.upload_limits, service.disk, NAMES)
         held.callback(service.disk.submit, upload.file.close)
-        target = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))  # noqa: SIM115
+        target = open_spool()
         held.callback(service.disk.submit, target.close)
         finished = await service.enlarge(upload.file, target, query.options(), request.receive)
         size = await asyncio.get_running_loop().run_in_executor(service.disk, _rewind, target)

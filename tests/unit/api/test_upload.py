@@ -13,7 +13,8 @@ from starlette.types import Message
 
 from app.api.options import NAMES
 from app.api.problems import ClientGoneProblem, Problem, UploadTooSlowProblem
-from app.api.upload import IN_MEMORY_BYTES, Upload, UploadLimits, boundary_of, receive_upload
+from app.api.spool import IN_MEMORY_BYTES
+from app.api.upload import Upload, UploadLimits, boundary_of, receive_upload
 
 LIMITS = UploadLimits(max_body_bytes=8_000_000, idle_seconds=5.0, min_bytes_per_second=0)
 PICTURE = bytes(range(256)) * 40 + b"\r\n--not-the-boundary\r\n--XyZ\r" + b"\r\n"
