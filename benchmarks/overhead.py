@@ -103,12 +103,14 @@ def main() -> None:
         print(json.dumps(result, indent=2))
         return
     medians, ratios = result["median_seconds"], result["median_of_ratios"]
-    print(f"{result['model']}, {result['edge']} x {result['edge']} in, {result['threads']} threads, {result['rounds']} rounds")
+    size = f"{result['edge']} x {result['edge']}"
+    print(f"{result['model']}, {size} in, {result['threads']} threads, {result['rounds']} rounds")
     print(f"{'bare onnxruntime':<24}{medians['bare'] * 1000:9.1f} ms")
     print(f"{'/livez':<24}{medians['livez'] * 1000:9.1f} ms")
     for kind, bound in BOUNDS.items():
         verdict = "within" if ratios[kind] <= bound else "ABOVE"
-        print(f"{'HTTP, format=' + kind:<24}{medians[kind] * 1000:9.1f} ms   {ratios[kind]:.3f} x bare, {verdict} {bound}")
+        took = f"{'HTTP, format=' + kind:<24}{medians[kind] * 1000:9.1f} ms"
+        print(f"{took}   {ratios[kind]:.3f} x bare, {verdict} {bound}")
         print(f"{'':<24}{result['server_timing'][kind]}")
 
 

@@ -34,7 +34,7 @@ def running_service(**settings: str) -> Iterator[str]:
     environment = {**os.environ, "CHETKO_HOST": "127.0.0.1", "CHETKO_PORT": str(port), **own}
     url = f"http://127.0.0.1:{port}"
     # A file, not a pipe: nobody reads while the service runs, and a full pipe would stop it.
-    log = tempfile.TemporaryFile("w+")
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed below)
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=log, stderr=subprocess.STDOUT
     )
