@@ -86,6 +86,16 @@ def nearest(scale: int, kind: str) -> bytes:
     return _model(scale, kind, lambda drawing, unit: _nearest(drawing, unit, scale))
 
 
+def faded(scale: int, kind: str) -> bytes:
+    """As ``nearest``, with half the contrast."""
+
+    def body(drawing: _Drawing, unit: str) -> str:
+        half = drawing.node("Mul", _nearest(drawing, unit, scale), drawing.constant(np.float32(0.5)))
+        return drawing.node("Add", half, drawing.constant(np.float32(0.25)))
+
+    return _model(scale, kind, body)
+
+
 def convolutions(scale: int, kind: str, *, layers: int = 3, channels: int = 8, seed: int = 0) -> bytes:
     """Random 3x3 convolutions with LeakyReLU, pixel shuffle and nearest skip: halo = ``layers``."""
     random = np.random.default_rng(seed)
