@@ -1,0 +1,176 @@
+"""``make load``: latency of the event loop and memory of a running service under load.
+
+Starts a service, asks ``/livez`` while nothing happens, then again while many clients upload pictures, and looks at the
+service's memory on the way. Prober and clients are processes of their own, so that they wait for the service and not
+for each other; with few cores they still compete with it for the processor, which counts against the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import http.client
+import io
+import multiprocessing
+import os
+import statistics
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+from PIL import Image
+
+from benchmarks.service import running_service
+
+ROOT = Path(__file__).resolve().parents[1]
+BOUNDARY = "chetko-load"
+PROBE_PAUSE_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of ``/livez``, in milliseconds."""
+
+    median: float
+    p99: float
+    longest: float
+    count: int
+
+
+def picture(edge: int) -> bytes:
+    """The example photo as an ``edge`` x ``edge`` PNG."""
+    image = Image.open(ROOT / "app/web/examples/dog.jpg").convert("RGB")
+    file = io.BytesIO()
+    image.resize((edge, edge), Image.Resampling.LANCZOS).save(file, "PNG")
+    return file.getvalue()
+
+
+def probe(url: str, stop: Event, answers: multiprocessing.Queue[list[float]]) -> None:
+    """Asks ``/livez`` over one connection until told to stop; puts the milliseconds of every answer."""
+    # A prober that itself waits for the processor would measure that.
+    os.nice(-5) if os.geteuid() == 0 else None
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    took = []
+    while not stop.is_set():
+        began = time.perf_counter()
+        connection.request("GET", "/livez")
+        connection.getresponse().read()
+        took.append((time.perf_counter() - began) * 1000)
+        time.sleep(PROBE_PAUSE_SECONDS)
+    answers.put(took)
+
+
+def upload(  # noqa: PLR0917 - called as a process, with its arguments in a tuple
+    url: str, query: str, content: bytes, requests: int, concurrency: int, statuses: multiprocessing.Queue[int]
+) -> None:
+    """Sends ``requests`` pictures over ``concurrency`` connections; puts every status (0: the connection broke)."""
+    disposition = 'Content-Disposition: form-data; name="image"; filename="load.png"'
+    body = f"--{BOUNDARY}\r\n{disposition}\r\n\r\n".encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    left = requests
+    lock = threading.Lock()
+
+    def client() -> None:
+        nonlocal left
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=300)
+        while True:
+            with lock:
+                if left == 0:
+                    return
+                left -= 1
+            try:
+                connection.request("POST", f"/v1/upscale?{query}", body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                statuses.put(answer.status)
+                if answer.status == 503:
+                    time.sleep(1)  # less than Retry-After: impatient clients are the harder load
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                statuses.put(0)
+
+    threads = [threading.Thread(target=client) for _ in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class Prober:
+    """Measures ``/livez`` for as long as the ``with`` lasts; then ``latency`` is there."""
+
+    latency: Latency
+
+    def __init__(self, url: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        self._answers: multiprocessing.Queue[list[float]] = context.Queue()
+        self._process = context.Process(target=probe, args=(url, self._stop, self._answers), daemon=True)
+
+    def __enter__(self) -> Prober:
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        took = self._answers.get(timeout=60)
+        self._process.join(10)
+        # The first answer includes making the connection.
+        took = took[1:] or took
+        self.latency = Latency(
+            statistics.median(took),
+            statistics.quantiles(took, n=100)[98] if len(took) > 1 else took[0],
+            max(took),
+            len(took),
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=2000, help="pictures sent (%(default)s)")
+    parser.add_argument("--concurrency", type=int, default=64, help="clients at once (%(default)s)")
+    parser.add_argument("--edge", type=int, default=256, help="width and height of a picture (%(default)s)")
+    parser.add_argument("--query", default="scale=4", help="options of every request (%(default)s)")
+    options = parser.parse_args()
+
+    context = multiprocessing.get_context("spawn")
+    with running_service() as url:
+        service = next(child for child in psutil.Process().children() if "app.cli" in child.cmdline())
+        with Prober(url) as idle:
+            time.sleep(3)
+        print(f"{'':24}{'p50':>9}{'p99':>9}{'longest':>9}   answers")
+        _tell("/livez idle, ms", idle.latency)
+        statuses: multiprocessing.Queue[int] = context.Queue()
+        arguments = (url, options.query, picture(options.edge), options.requests, options.concurrency, statuses)
+        clients = context.Process(target=upload, args=arguments, daemon=True)
+        counted: collections.Counter[int] = collections.Counter()
+        marks = sorted({options.requests // 10, options.requests // 2, options.requests})
+        memory = {}
+        began = time.monotonic()
+        with Prober(url) as loaded:
+            clients.start()
+            for done in range(1, options.requests + 1):
+                counted[statuses.get(timeout=300)] += 1
+                if done in marks:
+                    memory[done] = service.memory_info().rss
+        seconds = time.monotonic() - began
+        _tell("/livez under load, ms", loaded.latency)
+        print()
+        print(
+            f"{options.requests} pictures of {options.edge} x {options.edge}, {options.concurrency} clients: ", end=""
+        )
+        print(f"{seconds:.0f} s, {counted[200] / seconds:.1f} results/s")
+        print("statuses: " + ", ".join(f"{status}: {count}" for status, count in sorted(counted.items())))
+        print("memory:   " + ", ".join(f"{size / 2**20:.0f} MiB after {done}" for done, size in memory.items()))
+
+
+def _tell(name: str, latency: Latency) -> None:
+    print(f"{name:24}{latency.median:9.2f}{latency.p99:9.2f}{latency.longest:9.2f}   {latency.count}")
+
+
+if __name__ == "__main__":
+    main()
