@@ -38,16 +38,13 @@ class ToRgb:
     def __init__(self, mode: str, icc: bytes | None) -> None:
         space = {"CMYK": "CMYK", "LAB": "Lab"}[mode]
         self._transform: ImageCms.ImageCmsTransform | None = None
-        source: Any = None
-        if profile_space(icc) == space and icc is not None:
-            source = _open_profile(icc)
-        elif mode == "LAB":
-            source = ImageCms.createProfile("LAB")
-        if source is not None:
-            try:
-                self._transform = _transform(source, mode)
-            except ImageCms.PyCMSError:
-                self._transform = None  # a damaged profile: the plain conversion is better than no picture
+        try:
+            if icc is not None and profile_space(icc) == space:
+                self._transform = _transform(_open_profile(icc), mode)
+            elif mode == "LAB":
+                self._transform = _transform(ImageCms.createProfile("LAB"), mode)
+        except ImageCms.PyCMSError:
+            pass  # a damaged profile: the plain conversion is better than no picture
 
     def __call__(self, band: Image.Image) -> Image.Image:
         """An RGB image of the same size."""

@@ -37,7 +37,7 @@ def open_encoder(
     quality: int | None = None,
     threads: int = 1,
 ) -> RowEncoder:
-    """An encoder for a name in FORMATS, writing at the file's position (TIFF: at its start, seekable).
+    """An encoder for a name in FORMATS, writing at the file's position (TIFF: from its start, read back too).
 
     ``quality`` is 1..100, for JPEG, WebP and AVIF; None is the format's default. ``threads`` compress PNG and TIFF
     beside the caller. The picture must fit: ask ``check_holds`` first.

@@ -139,13 +139,17 @@ def resized(exif: bytes | None, *, scale: float, width: int, height: int) -> byt
     if not exif:
         return None
     sizes = {_IMAGE_WIDTH: width, _IMAGE_HEIGHT: height, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
+    scaled: set[int] = set()
     try:
         block = _Block(exif)
         for entry in list(block.entries(block.first)):
             if entry.tag in sizes:
                 block.set_integer(entry, sizes[entry.tag])
             elif entry.tag in (_X_RESOLUTION, _Y_RESOLUTION) and entry.type == _RATIONAL and entry.count == 1:
-                _scale_rational(block, entry, scale)
+                at = block.number("I", entry.at + 8)
+                if at not in scaled:  # both resolutions may point to one value
+                    _scale_rational(block, at, scale)
+                    scaled.add(at)
             elif entry.tag == _EXIF_IFD:
                 for inner in list(block.entries(block.integer(entry) or len(block.data))):
                     if inner.tag in sizes:
@@ -155,8 +159,7 @@ def resized(exif: bytes | None, *, scale: float, width: int, height: int) -> byt
     return bytes(block.data)
 
 
-def _scale_rational(block: _Block, entry: _Entry, scale: float) -> None:
-    at = block.number("I", entry.at + 8)
+def _scale_rational(block: _Block, at: int, scale: float) -> None:
     top, bottom = block.number("I", at), block.number("I", at + 4)
     if bottom == 0:
         return

@@ -19,7 +19,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from app.imaging import exif, gif_source, jpeg_source, metadata, orientation, tiff_source
+from app.imaging import exif, gif_source, jpeg_source, metadata, orientation, png_source, tiff_source
 from app.imaging.codec_errors import broken_if_fails
 from app.imaging.picture import BrokenPictureError, UnsupportedPictureError
 from app.imaging.signatures import sniff
@@ -105,13 +105,18 @@ def open_picture(file: BinaryIO) -> OpenedPicture:
     if name == "jpeg":
         jpeg_source.check_scans(file)
     image = _open_with_pillow(file, name)
+    stored_bits = 8
     with broken_if_fails("its header"):
+        if name == "png":
+            stored_bits = png_source.stored_bits(file)
+            exif_chunk = png_source.exif(file)
+            if exif_chunk is not None:
+                image.info["exif"] = exif_chunk
         turn = 1 if name == "heic" else exif.orientation(metadata.read_exif(image))
         width, height = image.size
         if orientation.swaps_axes(turn):
             width, height = height, width
         frames = _count_frames(file, name, image)
-        stored_bits = _png_bits(file) if name == "png" else 8
     header = Header(
         format=name,
         width=width,
@@ -181,11 +186,3 @@ def _count_frames(file: BinaryIO, name: str, image: Image.Image) -> int:
     if name in ("png", "webp", "avif"):
         return min(int(getattr(image, "n_frames", 1)), MAX_COUNTED_FRAMES)
     return 1
-
-
-def _png_bits(file: BinaryIO) -> int:
-    at = file.tell()
-    file.seek(24)  # signature 8, length and name of IHDR 8, width and height 8
-    depth = file.read(1)
-    file.seek(at)
-    return depth[0]

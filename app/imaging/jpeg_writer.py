@@ -19,7 +19,7 @@ _STRIP_STEP = 128
 # Pillow holds the interpreter lock while it encodes into memory; half a megapixel is about 5 ms.
 _STRIP_PIXELS = 1 << 19
 # An enlarged picture has hardly any chroma detail at its own pixel grid: its chroma came from a grid 2 or 4 times
-# coarser. 4:2:0 therefore costs little, saves a quarter of the bytes and a third of the time. Who asks for 95 or
+# coarser. So 4:2:0 costs 1.3 dB at 50 dB, all of it in chroma, and saves a fifth of the bytes. Who asks for 95 or
 # more wants the last bit, and gets 4:4:4.
 _FULL_CHROMA_FROM = 95
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -55,6 +56,31 @@ def texts(exif: bytes | None) -> dict[int, str]:
         return {}
     # TIFF texts are 7-bit ASCII.
     return {tag: text for tag, text in found.items() if isinstance(text, str) and text and text.isascii()}
+
+
+def rename_tags(file: BinaryIO, names: Mapping[int, int], *, big: bool) -> None:
+    """Changes tag numbers in the first directory of a little-endian file, which must be readable and seekable.
+
+    The new numbers must keep the order of the tags.
+    """
+    if not names:
+        return
+    number, link_at, entry_bytes = ("<Q", 8, 20) if big else ("<H", 4, 12)
+    file.seek(link_at)
+    first = _unpack(file, "<Q" if big else "<I")
+    file.seek(first)
+    for index in range(_unpack(file, number)):
+        at = first + struct.calcsize(number) + entry_bytes * index
+        file.seek(at)
+        tag = _unpack(file, "<H")
+        if tag in names:
+            file.seek(at)
+            file.write(struct.pack("<H", names[tag]))
+    file.seek(0, 2)
+
+
+def _unpack(file: BinaryIO, form: str) -> int:
+    return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
 
 
 def _load(exif: bytes) -> Image.Exif:

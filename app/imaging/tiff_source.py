@@ -19,7 +19,7 @@ from app.imaging.picture import BrokenPictureError, UnsupportedPictureError
 _SUBFILE_TYPE = 254
 _REDUCED_OR_MASK = 0b101
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
-_ORIENTATION, _SAMPLES, _PREDICTOR_EXTRA, _SAMPLE_FORMAT = 274, 277, 338, 339
+_ORIENTATION, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 277, 338, 339
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
@@ -41,7 +41,7 @@ class TiffPage:
     colours: int
     """1 or 3 samples before the extra ones; only meaningful with ``bits`` 16."""
     alpha: bool
-    premultiplied: bool
+    """The first extra sample is alpha; libvips and Pillow give it straight even where it is stored premultiplied."""
     orientation: int
 
 
@@ -54,7 +54,7 @@ def read_page(file: BinaryIO) -> TiffPage:
         formats = _integers(tags, _SAMPLE_FORMAT, (_UNSIGNED,))
         samples = _integer(tags, _SAMPLES, 1)
         photometric = _integer(tags, _PHOTOMETRIC, _BLACK_IS_ZERO)
-        extra = _integers(tags, _PREDICTOR_EXTRA, ())
+        extra = _integers(tags, _EXTRA_SAMPLES, ())
         orientation = _integer(tags, _ORIENTATION, 1)
     if width < 1 or height < 1:
         raise BrokenPictureError("broken_picture", "The picture is damaged: its TIFF tags give no size.")
@@ -68,7 +68,6 @@ def read_page(file: BinaryIO) -> TiffPage:
         bits=16 if bits[0] == 16 else 8,
         colours=colours,
         alpha=samples > colours and bool(extra) and extra[0] in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA),
-        premultiplied=bool(extra) and extra[0] == _ASSOCIATED_ALPHA,
         orientation=orientation if 1 <= orientation <= 8 else 1,
     )
 

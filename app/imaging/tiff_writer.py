@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -23,6 +23,9 @@ _TILE = 256
 _LEVEL = 2
 # Classic TIFF has 32-bit offsets. Deflate may grow noise by a little, and the tables need room.
 _CLASSIC_BYTES = (1 << 32) - (1 << 26)
+# tifffile writes no tags that point to directories. It is given the number before theirs, which nobody uses and
+# which sorts into the same place, and the name is put right afterwards.
+_PLACEHOLDER = -1
 # Tiles waiting for tifffile; it only copies them to the file.
 _WAITING_TILES = 32
 
@@ -30,8 +33,8 @@ _WAITING_TILES = 32
 class TiffWriter:
     """See RowEncoder. 8 or 16 bits, deflate, 256 x 256 tiles, BigTIFF where the file could pass 4 GB.
 
-    The file must be seekable and is written from its start. Alpha is marked as straight. EXIF and GPS become real
-    TIFF directories.
+    The file must be seekable and readable, and is written from its start. Alpha is marked as straight. EXIF and
+    GPS become real TIFF directories.
     """
 
     def __init__(self, file: BinaryIO, layout: Layout, *, threads: int) -> None:
@@ -132,6 +135,7 @@ def _write_file(file: BinaryIO, layout: Layout, tiles: Iterator[bytes]) -> None:
         shape: tuple[int, ...] = (layout.height, layout.width)
         if layout.channels > 1:
             shape = (*shape, layout.channels)
+        placeholders = {tag + _PLACEHOLDER: offset for tag, offset in offsets.items()}
         writer.write(
             tiles,
             shape=shape,
@@ -144,11 +148,12 @@ def _write_file(file: BinaryIO, layout: Layout, tiles: Iterator[bytes]) -> None:
             predictor="horizontal",
             metadata=None,
             software=False,
-            **_tags(layout.metadata, offsets),
+            **_tags(layout.metadata, placeholders),
         )
+    tiff_exif.rename_tags(file, {tag + _PLACEHOLDER: tag for tag in offsets}, big=big)
 
 
-def _tags(metadata: Metadata, offsets: dict[int, int]) -> dict[str, Any]:
+def _tags(metadata: Metadata, offsets: Mapping[int, int]) -> dict[str, Any]:
     extra: list[tuple[int, int, int, Any, bool]] = [
         (tag, tifffile.DATATYPE.LONG, 1, offset, True) for tag, offset in offsets.items()
     ]
