@@ -13,7 +13,7 @@ from app.imaging import colour, metadata, tiff_source
 from app.imaging.codec_errors import broken_if_fails
 from app.imaging.header import OpenedPicture, open_picture, release
 from app.imaging.orientation import stored_view, swaps_axes
-from app.imaging.picture import Metadata, Picture, PictureTooLargeError, Pixels
+from app.imaging.picture import BrokenPictureError, Metadata, Picture, PictureTooLargeError, Pixels
 
 FIRST_FRAME_ONLY = "first-frame-only"
 
@@ -63,8 +63,13 @@ def _decode_with_pillow(opened: OpenedPicture) -> Picture:
     image = opened.image
     assert image is not None  # noqa: S101  # only a TIFF for libvips comes without
     try:
+        announced = image.size
         with broken_if_fails("its pixels"):
             image.load()
+        if image.size != announced:  # HEIC says its size in two places
+            raise BrokenPictureError(
+                "broken_picture", "The picture is damaged: its pixels have another size than its header says."
+            )
         found = _metadata(opened)
         bands = _pillow_bands(image, opened.stored_bits)
         return _assemble(opened, bands, (image.height, image.width), found)

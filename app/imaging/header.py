@@ -9,6 +9,7 @@ from typing import BinaryIO
 from PIL import (
     AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
+    ExifTags,
     GifImagePlugin,  # noqa: F401
     Image,
     JpegImagePlugin,  # noqa: F401
@@ -157,6 +158,11 @@ def _open_tiff(file: BinaryIO) -> OpenedPicture:
                 "This TIFF stores its pixels in a way that is not read here. Save it as plain grey or RGB.",
             ) from error
         image = None  # libvips will read it
+    if image is not None:
+        with broken_if_fails("its TIFF directory"):
+            # Pillow turns TIFFs upright as it loads them, and would turn those without the tag by their XMP, after
+            # its size is known.
+            image.getexif()[ExifTags.Base.Orientation] = page.orientation
     width, height = page.width, page.height
     if orientation.swaps_axes(page.orientation):
         width, height = height, width

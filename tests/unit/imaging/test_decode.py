@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from app.imaging.decode import decode
 from app.imaging.header import read_header
@@ -215,6 +216,23 @@ def test_orientation_of_16_bit_tiff(orientation: int) -> None:
     turn = _TURNED[orientation]
     order = np.asarray(marker if turn is None else marker.transpose(turn))
     np.testing.assert_array_equal(picture_of(data).pixels, scene.reshape(-1, 3)[order])
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
+def test_orientation_in_xmp_alone_does_not_turn_a_picture(form: str) -> None:
+    """Browsers do not heed it; the tag is reset all the same, so that nobody turns the result."""
+    exif = Image.Exif()
+    options = {"xmp": samples.XMP % 6}
+    if form == "TIFF":
+        exif[700] = samples.XMP % 6
+        options = {"exif": exif}
+    if form == "PNG":
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", (samples.XMP % 6).decode())
+    picture = picture_of(samples.saved(samples.scene(), form, **options))
+    assert (picture.width, picture.height) == (56, 40)
+    assert picture.metadata.xmp is not None
+    assert b'tiff:Orientation="1"' in picture.metadata.xmp
 
 
 def test_exif_behind_the_pixels_turns_a_png() -> None:

@@ -134,7 +134,8 @@ def test_stripped_files_hold_none_of_it() -> None:
 def test_metadata_of_files_that_others_wrote(form: str) -> None:
     exif = Image.Exif()
     exif[MAKE] = "Camera"
-    exif.get_ifd(0x8825)[1] = "N"  # GPS latitude reference
+    if form != "TIFF":  # Pillow does not write it there
+        exif.get_ifd(0x8825)[1] = "N"  # GPS latitude reference
     options = {"xmp": samples.XMP % 3} if form in ("JPEG", "WEBP", "AVIF") else {}
     if form == "TIFF":
         exif[700] = samples.XMP % 3
@@ -150,7 +151,7 @@ def test_metadata_of_files_that_others_wrote(form: str) -> None:
     assert b'tiff:Orientation="1"' in read.xmp
     main, _ = tags(read.exif)
     assert main[MAKE] == "Camera"
-    assert main.get_ifd(0x8825)[1] == "N"
+    assert form == "TIFF" or main.get_ifd(0x8825)[1] == "N"
     if form in ("PNG", "JPEG", "TIFF"):
         assert read.dpi == pytest.approx((96, 96), rel=1e-3)
 
