@@ -41,7 +41,6 @@ class Device:
     def session(self, model: bytes) -> ort.InferenceSession:
         """A session of the ONNX file's bytes on this device."""
         options = ort.SessionOptions()
-        options.log_severity_level = _SILENT
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         # Idle threads must not burn a core that encoders, decoders and the event loop need.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.imaging.picture import FormatCannotHoldError, ImagingError, PictureTooLargeError, Pixels
+from app.imaging.picture import FormatCannotHoldError, ImagingError, Picture, PictureTooLargeError, Pixels
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report, enlarge
 from app.inference.errors import UnknownModelError, UnknownScaleError, UpscaleCancelledError
@@ -141,6 +142,16 @@ def test_metadata_is_kept_or_stripped(engine: Engine, noise: Pixels) -> None:
     assert kept.info["dpi"] == pytest.approx((1200, 1200), abs=0.1)
     _, stripped = _enlarge(engine, source, model="nearest", scale=4, metadata="strip")
     assert "dpi" not in stripped.info
+
+
+def test_stripping_converts_to_srgb_first(engine: Engine, noise: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    def inverted(picture: Picture) -> Picture:
+        return dataclasses.replace(picture, pixels=255 - picture.pixels)
+
+    monkeypatch.setattr("app.inference.enlarge.to_srgb", inverted)
+    _, kept = _enlarge(engine, _file(noise), model="nearest", scale=2)
+    _, stripped = _enlarge(engine, _file(noise), model="nearest", scale=2, metadata="strip")
+    np.testing.assert_array_equal(np.asarray(stripped), 255 - np.asarray(kept))
 
 
 def test_equalised_colours_have_the_sources_histogram(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.inference.tiles import LADDER, Costs, Plan, Tile, halves, plan, plan_kept_squares
 
 sizes = st.integers(1, 1500)
-halos = st.integers(0, 40)
+halos = st.integers(0, 60)
 memories = st.integers(1, 600).map(lambda megabytes: megabytes * 2**20)
 
 

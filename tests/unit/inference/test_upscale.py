@@ -124,6 +124,12 @@ def test_a_16_bit_ramp_keeps_its_levels(engine: Engine) -> None:
     np.testing.assert_array_equal(exact, _twice(ramp.repeat(3, axis=2), 4))
 
 
+def test_every_16_bit_level_comes_back_as_it_was(engine: Engine) -> None:
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
+    for pixels in (levels, levels.repeat(3, axis=2)):
+        np.testing.assert_array_equal(_enlarge(engine, _picture(pixels), "nearest", 2), _twice(pixels, 2))
+
+
 def test_16_bit_extremes_and_alpha_survive(engine: Engine) -> None:
     pixels = np.array([[[0, 65535, 1], [65534, 32768, 257]]], np.uint16)
     alpha = np.array([[65535, 12345]], np.uint16)
