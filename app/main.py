@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -26,10 +27,6 @@ from app.inference.runtime import check_runtime
 from app.settings import Settings, misspelt
 
 KEEP_ALIVE_SECONDS = 20
-SWITCH_INTERVAL_SECONDS = 0.001
-"""How long a Python thread may keep the interpreter while the event loop waits for it; Python's own default
-is 5 ms.
-"""
 
 _log = logging.getLogger("chetko")
 
@@ -95,6 +92,7 @@ def serve(settings: Settings) -> int:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            http=_http_protocol(),
             ws="none",
             lifespan="on",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -116,7 +114,6 @@ def serve(settings: Settings) -> int:
         return 1
     url = _url(settings.host, sockets[0].getsockname()[1])
     _say(f"Chetko is starting on {url} ...")
-    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_run(server, sockets, url))
 
@@ -158,6 +155,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+def _http_protocol() -> Any:
+    try:
+        from app.api.http_protocol import BoundedHttpProtocol  # noqa: PLC0415 - httptools is not on Windows
+    except ImportError:
+        return "h11"
+    return BoundedHttpProtocol
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

@@ -117,6 +117,14 @@ class OtherHttpProblem(Problem):
     status, code, title = 400, "bad_request", "The request cannot be understood"
 
 
+class MalformedRequestProblem(Problem):
+    status, code, title = 400, "malformed_request", "This is not an HTTP request"
+
+
+class HeadTooLargeProblem(Problem):
+    status, code, title = 431, "head_too_large", "The request line and headers are too large"
+
+
 class HostNotAllowedProblem(Problem):
     status, code, title = 421, "host_not_allowed", "The service is not called by this name"
 

@@ -213,7 +213,13 @@ class Live:
 
 
 @contextmanager
-def live(computing: Computing, *, load: Callable[[Settings], Backend] | None = None, **given: Any) -> Iterator[Live]:
+def live(
+    computing: Computing,
+    *,
+    load: Callable[[Settings], Backend] | None = None,
+    protocol: Any = "httptools",
+    **given: Any,
+) -> Iterator[Live]:
     """Serves ``computing`` with these settings on a free port of loopback, over real sockets."""
 
     def fake(_: Settings) -> Backend:
@@ -223,7 +229,9 @@ def live(computing: Computing, *, load: Callable[[Settings], Backend] | None = N
     app = create_app(Settings(**given), load=load or fake)
     service: Service = app.state.service
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none", timeout_graceful_shutdown=5)
+        uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", ws="none", http=protocol, timeout_graceful_shutdown=5
+        )
     )
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
