@@ -125,5 +125,9 @@ def _convert_16(pixels: Pixels, icc: bytes, _transform: ImageCms.ImageCmsTransfo
     out = np.empty_like(pixels)
     for top in range(0, pixels.shape[0], _BAND_ROWS):
         band = pixels[top : top + _BAND_ROWS]
-        out[top : top + _BAND_ROWS] = vips_source.to_srgb_16(band, icc)[:, :, : pixels.shape[2]]
+        try:
+            converted = vips_source.to_srgb_16(band, icc)
+        except vips_source.Error as error:
+            raise ImageCms.PyCMSError(error) from error
+        out[top : top + _BAND_ROWS] = converted[:, :, : pixels.shape[2]]
     return out

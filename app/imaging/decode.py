@@ -118,7 +118,8 @@ def _pillow_bands(image: Image.Image, stored_bits: int) -> _Bands:
     convert = _converter(image, stored_bits)
     for top in range(0, image.height, _BAND_ROWS):
         bottom = min(top + _BAND_ROWS, image.height)
-        colours, alpha = convert(image.crop((0, top, image.width, bottom)))
+        with broken_if_fails("its colours"):
+            colours, alpha = convert(image.crop((0, top, image.width, bottom)))
         yield top, colours, alpha
 
 

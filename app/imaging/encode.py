@@ -8,7 +8,6 @@ from app.imaging.formats import FORMATS
 from app.imaging.jpeg_writer import JpegWriter
 from app.imaging.picture import Layout, Pixels
 from app.imaging.png_writer import PngWriter
-from app.imaging.tiff_writer import TiffWriter
 from app.imaging.whole_writer import WholeWriter
 
 
@@ -49,6 +48,9 @@ def open_encoder(
     if format == "png":
         return PngWriter(file, layout, threads=threads)
     if format == "tiff":
+        # tifffile takes as long to import as all the rest of imaging, and few ask for TIFF.
+        from app.imaging.tiff_writer import TiffWriter  # noqa: PLC0415
+
         return TiffWriter(file, layout, threads=threads)
     assert quality is not None  # noqa: S101  # every lossy format has a default
     if format == "jpeg":

@@ -17,6 +17,9 @@ from app.imaging.picture import Pixels
 # libvips keeps recent operations with their pixels; a server wants that memory back.
 pyvips.cache_set_max(0)
 
+# What every call into libvips may raise.
+Error = pyvips.Error
+
 _BAND_ROWS = 64
 
 
@@ -46,7 +49,7 @@ def bands(image: Any) -> Iterator[tuple[int, Pixels]]:
 
 
 def to_srgb_16(pixels: Pixels, icc: bytes) -> Pixels:
-    """(n, width, 1|3) uint16 in the profile ``icc`` to (n, width, 3) uint16 in sRGB."""
+    """(n, width, 1|3) uint16 in the profile ``icc`` to (n, width, 3) uint16 in sRGB. Raises Error."""
     height, width, samples = pixels.shape
     interpretation = "grey16" if samples == 1 else "rgb16"
     data = np.ascontiguousarray(pixels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from app.imaging.decode import decode
 from app.imaging.header import read_header
-from app.imaging.picture import Picture
+from app.imaging.picture import ImagingError, Picture
 from tests.unit.imaging import samples
 
 
@@ -332,6 +334,20 @@ def test_one_pixel(form: str) -> None:
     picture = picture_of(samples.saved(np.full((1, 1, 3), 200, np.uint8), form))
     assert picture.pixels.shape == (1, 1, 3)
     assert abs(int(picture.pixels[0, 0, 0]) - 200) <= 4
+
+
+@pytest.mark.parametrize("name", sorted(samples.SEEDS))
+def test_the_callers_file_stays_open(name: str) -> None:
+    """After success, a refusal by the limit and damage alike; and it is read from its start wherever it stands."""
+    whole = samples.SEEDS[name]()
+    for data, limit in ((whole, None), (whole, 1), (whole[: len(whole) // 2], None)):
+        file = io.BytesIO(data)
+        file.seek(5)
+        for read in (read_header, lambda file, limit=limit: decode(file, max_pixels=limit)):
+            with contextlib.suppress(ImagingError):
+                read(file)
+            gc.collect()
+            assert not file.closed
 
 
 def test_names_play_no_part(tmp_path) -> None:

@@ -83,11 +83,13 @@ def test_16_bit_cmyk_tiff() -> None:
     assert error.code == "unsupported_samples"
 
 
-@pytest.mark.parametrize("name", sorted(samples.SEEDS))
+# Of these the first frame may be complete in half a file.
+_SEVERAL_FRAMES = {"apng", "webp-animated", "gif", "mpo"}
+
+
+@pytest.mark.parametrize("name", sorted(set(samples.SEEDS) - _SEVERAL_FRAMES))
 def test_truncated_files(name: str) -> None:
     data = samples.SEEDS[name]()
-    if name in ("apng", "webp-animated", "gif", "mpo"):
-        pytest.skip("its first frame may be complete in half a file")
     error = refusal(data[: len(data) // 2])
     assert isinstance(error, BrokenPictureError)
 
