@@ -162,10 +162,20 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _upscale(options: argparse.Namespace) -> int:
-    from app.cli_upscale import upscale_files  # noqa: PLC0415
+    from app.inference.errors import InferenceError  # noqa: PLC0415
+    from app.inference.runtime import check_runtime  # noqa: PLC0415
 
     settings = _settings(platform=options.platform)
-    return 2 if settings is None else upscale_files(options, settings)
+    if settings is None:
+        return 2
+    try:
+        check_runtime()  # before app.cli_upscale, whose imports need one
+    except InferenceError as error:
+        print(f"chetko: {error.message}", file=sys.stderr)
+        return 2
+    from app.cli_upscale import upscale_files  # noqa: PLC0415
+
+    return upscale_files(options, settings)
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -275,6 +275,20 @@ def test_light_commands_load_no_heavy_parts() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("command", [["upscale", "a.png"], ["serve", "--port", "0"]])
+def test_without_onnxruntime_one_sentence_says_what_to_install(command: list[str]) -> None:
+    code = (
+        "import sys; from importlib import metadata\n"
+        "def distribution(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.distribution = distribution; sys.modules['onnxruntime'] = None\n"
+        f"from app.cli import main; sys.exit(main({command}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("chetko: No onnxruntime is installed")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_terminal_gets_a_bar_with_the_remaining_time(
     photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
