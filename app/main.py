@@ -28,8 +28,6 @@ from app.settings import Settings, misspelt
 
 KEEP_ALIVE_SECONDS = 20
 
-_log = logging.getLogger("chetko")
-
 
 def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None = None) -> FastAPI:
     """The whole service as an ASGI application.
@@ -140,9 +138,9 @@ async def _run(server: _Server, sockets: list[socket.socket], url: str) -> int:
 async def _announce(server: _Server, url: str) -> None:
     await server.service.settled.wait()
     failure = server.service.failure
-    if failure is None:
+    if server.service.state == "ready":
         _say(f"Chetko is ready: {url}")
-    else:
+    elif failure is not None:
         known = isinstance(failure, InferenceError)
         _complain(str(failure) if known else f"The models could not be loaded: {failure!r}")
         server.should_exit = True
@@ -175,8 +173,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             sockets.append(_bind(family, (address[0], port, *address[2:])))
             port = sockets[0].getsockname()[1]
         except OSError as error:
-            # A name such as localhost may have an IPv6 address on a machine without IPv6; any other fault
-            # counts.
+            # A name such as localhost may have an IPv6 address on a machine without IPv6; only a port in use counts.
             if failed is None or error.errno == errno.EADDRINUSE:
                 failed = error
     if failed is not None and (not sockets or failed.errno == errno.EADDRINUSE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from fastapi.exceptions import RequestValidationError
@@ -275,8 +276,6 @@ def of_validation(error: RequestValidationError, options: Sequence[str]) -> Prob
 
 def closest_name(given: str, known: Sequence[str]) -> str | None:
     """The known name that a misspelt one most resembles, if any does."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only ever needed for a refusal
-
     close = get_close_matches(given.lower(), known, n=1, cutoff=0.6)
     return close[0] if close else None
 

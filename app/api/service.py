@@ -22,6 +22,7 @@ from app.api.upload import UploadLimits
 from app.inference.cpus import usable_cpus
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
+from app.inference.errors import InferenceError
 from app.inference.registry import Registry
 from app.settings import Settings
 
@@ -83,7 +84,7 @@ class Service:
         self._compute = ThreadPoolExecutor(self.active, thread_name_prefix="chetko-compute", initializer=_stand_back)
         self._backend: Backend | None = None
         self.settled = asyncio.Event()
-        """Set when the state has left ``starting``."""
+        """Set when loading has ended, however it did."""
 
     @property
     def backend(self) -> Backend:
@@ -115,14 +116,13 @@ class Service:
         )
 
     async def start(self, load: Callable[[], Backend]) -> None:
-        """Loads and warms the models in a thread; then the state is ``ready``, or ``failed`` with
-        ``failure``.
-        """
+        """Loads and warms the models in a thread; then the state is ``ready``, or ``failed`` with ``failure``."""
         try:
             self._backend = await asyncio.get_running_loop().run_in_executor(self._compute, load)
         except Exception as error:
             self.state, self.failure = "failed", error
-            _log.error("The service cannot start: %s", error)
+            if not isinstance(error, InferenceError):  # those are sentences, for whoever waits for ``settled`` to tell
+                _log.exception("The service cannot start")
         else:
             if self.state == "starting":
                 self.state = "ready"
