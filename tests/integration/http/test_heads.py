@@ -17,7 +17,7 @@ HELLO = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
     with live(Computing(), protocol=BoundedHttpProtocol) as one:
         yield one
 
@@ -54,7 +54,7 @@ def test_a_slow_head_is_cut(server: Live) -> None:
         began = time.monotonic()
         connection.sendall(b"GET /livez HTTP/1.1\r\n")
         assert connection.recv(10) == b""
-        assert 0.2 < time.monotonic() - began < 2
+        assert 0.9 < time.monotonic() - began < 10
 
 
 def test_a_silent_connection_is_cut(server: Live) -> None:
@@ -77,7 +77,7 @@ def test_ordinary_requests_are_not_touched(server: Live) -> None:
             time.sleep(0.1)
             connection.sendall(HELLO[20:])
             assert read_answer(connection)[1] == b'{"status":"alive"}'
-        time.sleep(0.5)
+        time.sleep(1.3)
         connection.sendall(HELLO + HELLO)
         data = b""
         while data.count(b'{"status":"alive"}') < 2:
@@ -89,5 +89,5 @@ def test_a_long_answer_or_upload_is_not_cut(server: Live) -> None:
         body = b"x" * 10
         connection.sendall(b"POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n" + body)
         assert read_answer(connection)[0].startswith(b"HTTP/1.1 404 ")
-        time.sleep(0.6)
+        time.sleep(1.3)
         connection.sendall(body)

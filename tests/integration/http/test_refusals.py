@@ -139,7 +139,7 @@ def test_an_upload_that_stops_mid_way(server: Live) -> None:
             head, answer = read_answer(connection)
             assert head.startswith(b"HTTP/1.1 408 ")
             assert b'"code":"upload_too_slow"' in answer
-            assert 0.2 < time.monotonic() - began < 2
+            assert 0.2 < time.monotonic() - began < 10
         one.wait_until(lambda: one.service.admission.requests == 0)
 
 

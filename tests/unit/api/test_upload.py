@@ -161,7 +161,7 @@ def test_an_upload_that_stands_still_is_given_up(disk: ThreadPoolExecutor) -> No
 
 
 def test_an_upload_that_trickles_is_given_up(disk: ThreadPoolExecutor) -> None:
-    limits = replace(LIMITS, idle_seconds=0.2, min_bytes_per_second=1000)
+    limits = replace(LIMITS, idle_seconds=0.5, min_bytes_per_second=1000)
     body = part(PICTURE) + END
 
     async def run() -> int:
@@ -177,7 +177,7 @@ def test_an_upload_that_trickles_is_given_up(disk: ThreadPoolExecutor) -> None:
             await receive_upload(receive, b"XyZ", limits, disk)
         return sent
 
-    assert 5 < asyncio.run(run()) < 20
+    assert 1 < asyncio.run(run()) < 30
 
 
 def test_a_client_that_goes_away_is_noticed(disk: ThreadPoolExecutor) -> None:
