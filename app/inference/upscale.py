@@ -45,7 +45,9 @@ class _Plane:
 class _Band:
     """Output rows that are being filled."""
 
-    rows: Pixels
+    rows: Pixels | None
+    """None until the one tile's answer, of which these rows are a part, takes this place: copying it into fresh
+    memory took 9 % of the time of a 512 x 512 picture."""
     span: Span
     todo: deque[tuple[_Plane, Tile]]
     running: dict[Future[None], tuple[_Plane, Tile]] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class Upscaled:
             while band is not None:
                 self._finish(line, band)
                 rows = band.rows
+                assert rows is not None  # noqa: S101  # the band is finished
                 band = self._begin(line, next(coming, None))
                 yield rows
                 # Else these rows would stay in memory beside the two bands that follow.
@@ -124,13 +127,22 @@ class Upscaled:
         if band is None:
             return None
         span, tiles = band
+        is_answer = len(tiles) == 1 and self.channels == 3 and self._dtype == np.uint8
+        begun = _Band(
+            None if is_answer else self._rows_of(span),
+            span,
+            deque((plane, tile) for tile in tiles for plane in self._planes),
+        )
+        self._submit(line, begun)
+        return begun
+
+    def _rows_of(self, span: Span) -> Pixels:
+        """Room for the rows of a band."""
         height = (span.keep_stop - span.keep) * self._scale
         rows = np.empty((height, self.width, self.channels), self._dtype)
         if self._constant_alpha is not None:
             rows[:, :, -1] = self._constant_alpha
-        begun = _Band(rows, span, deque((plane, tile) for tile in tiles for plane in self._planes))
-        self._submit(line, begun)
-        return begun
+        return rows
 
     def _submit(self, line: Line, band: _Band) -> None:
         """Queues tiles of the band, as many as one picture may have in the queue."""
@@ -169,6 +181,8 @@ class Upscaled:
         smaller = halves(tile, self.plan)
         if smaller is None:
             raise error
+        if band.rows is None:
+            band.rows = self._rows_of(band.span)
         band.todo.extendleft((plane, half) for half in reversed(smaller))
 
 
@@ -178,11 +192,12 @@ class _Stitch:
     def __init__(self, band: _Band, plane: _Plane, tile: Tile, scale: int) -> None:
         top, bottom = tile.rows.keep, tile.rows.keep_stop
         left, right = tile.columns.keep, tile.columns.keep_stop
-        self._place = band.rows[
-            (top - band.span.keep) * scale : (bottom - band.span.keep) * scale,
-            left * scale : right * scale,
-            plane.first : plane.first + plane.channels,
-        ]
+        self._band = band
+        self._place = (
+            slice((top - band.span.keep) * scale, (bottom - band.span.keep) * scale),
+            slice(left * scale, right * scale),
+            slice(plane.first, plane.first + plane.channels),
+        )
         self._kept = (
             slice((top - tile.rows.start) * scale, (bottom - tile.rows.start) * scale),
             slice((left - tile.columns.start) * scale, (right - tile.columns.start) * scale),
@@ -191,12 +206,16 @@ class _Stitch:
     def __call__(self, answer: Pixels) -> None:
         """``answer``: (s*H, s*W, 3), as the network gave it."""
         kept = answer[self._kept]
-        if self._place.shape[2] == 1:
+        if self._band.rows is None:
+            self._band.rows = kept
+            return
+        place = self._band.rows[self._place]
+        if place.shape[2] == 1:
             kept = _mean_of_channels(kept)
         if kept.dtype.kind == "f":
             # [0, 1] -> levels; + 0.5 since the copy below cuts off decimals.
             kept = kept * np.float32(65535) + np.float32(0.5)
-        np.copyto(self._place, kept, casting="unsafe")
+        np.copyto(place, kept, casting="unsafe")
 
 
 def upscale(
