@@ -140,15 +140,17 @@ class Service:
         if self._backend is not None:
             self._backend.engine.close()
 
-    async def enlarge(self, source: BinaryIO, target: BinaryIO, options: Options, receive: Receive) -> Finished:
+    async def enlarge(
+        self, backend: Backend, source: BinaryIO, target: BinaryIO, options: Options, receive: Receive
+    ) -> Finished:
         """Runs one picture on a compute thread, waiting for one if need be.
 
+        ``backend`` was asked for when the request was admitted: a picture that is in is finished, also while draining.
         ``receive`` must have given the whole body already: it is watched for the client going away, which
         takes the picture out of the queue or stops it at the next tile, and raises ``ClientGoneProblem``.
         When this returns or raises, no thread touches ``source`` or ``target`` any more; only a cancelled
         task (shutdown) does not wait.
         """
-        backend = self.backend
         limits = Limits(
             max_input_pixels=self.settings.max_input_pixels,
             max_output_pixels=self.settings.sync_max_output_pixels,

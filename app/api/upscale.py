@@ -140,7 +140,7 @@ async def upscale(
         held.callback(service.disk.submit, upload.file.close)
         target = open_spool()
         held.callback(service.disk.submit, target.close)
-        finished = await service.enlarge(upload.file, target, query.options(), request.receive)
+        finished = await service.enlarge(backend, upload.file, target, query.options(), request.receive)
         size = await asyncio.get_running_loop().run_in_executor(service.disk, _rewind, target)
         return PictureResponse(
             target,

@@ -128,6 +128,17 @@ def test_before_the_models_are_warm_only_the_probes_are_content() -> None:
         problem(httpx.get(f"{one.url}/readyz"), 503, "not_ready")
 
 
+def test_an_upload_that_began_before_the_stop_is_still_enlarged() -> None:
+    with live(Computing()) as one:
+        body = multipart(png())
+        with socket.create_connection((one.host, one.port), timeout=5) as connection:
+            connection.sendall(post_head(len(body)) + body[:20])
+            one.wait_until(lambda: one.service.admission.uploads == 1)
+            one.service.drain()
+            connection.sendall(body[20:])
+            assert read_answer(connection)[0].startswith(b"HTTP/1.1 200 ")
+
+
 def test_stopping_refuses_new_pictures_and_finishes_those_it_has() -> None:
     computing = Computing(hold=threading.Event())
     with live(computing) as one, ThreadPoolExecutor(1) as clients, httpx.Client(base_url=one.url) as kept:

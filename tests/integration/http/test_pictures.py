@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -19,8 +17,6 @@ from PIL import Image
 from app.api.spool import IN_MEMORY_BYTES
 from tests.integration.http.live import RealServer, problem, real_server
 from tests.integration.http.pictures import png
-from tests.shared_data import BENCHMARKS, needs_benchmarks
-from training.evaluation.metrics import luma, psnr, shave
 
 DOG = Path(__file__).parents[3] / "app" / "web" / "examples" / "dog.jpg"
 
@@ -190,33 +186,9 @@ def test_a_format_that_cannot_hold_the_result_says_what_to_choose(client: httpx.
     assert "Choose png" in problem(answer, 422, "format_cannot_hold")["detail"]
 
 
-def test_the_command_line_gives_the_same_bytes(client: httpx.Client, tmp_path: Path) -> None:
-    source = tmp_path / "dog.png"
-    photo(150).save(source)
-    for form in ("png", "jpeg"):
-        target = tmp_path / f"out.{form}"
-        command = [sys.executable, "-m", "app.cli", "upscale", str(source), "-o", str(target), "--format", form]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        answer = post(client, source.read_bytes(), query=f"scale=4&format={form}")
-        assert answer.content == target.read_bytes()
-
-
 def test_two_requests_give_the_same_bytes(client: httpx.Client) -> None:
     content = png(70, 50)
     assert post(client, content).content == post(client, content).content
-
-
-@needs_benchmarks
-@pytest.mark.shared
-def test_set5_through_http(client: httpx.Client) -> None:
-    values = []
-    for low in sorted((BENCHMARKS / "Set5" / "LR_x4").glob("*.png")):
-        result = np.asarray(large(post(client, low.read_bytes(), query="scale=4&format=png")).convert("RGB"))
-        sharp = np.asarray(Image.open(BENCHMARKS / "Set5" / "HR" / low.name).convert("RGB"))
-        sharp = sharp[: sharp.shape[0] // 4 * 4, : sharp.shape[1] // 4 * 4]
-        values.append(psnr(shave(luma(result), 4), shave(luma(sharp), 4)))
-    assert len(values) == 5
-    assert np.mean(values) >= 31.1
 
 
 def test_limits_are_settings() -> None:
