@@ -51,10 +51,10 @@ check: test ## the slow rest: memory of a 6000 x 4000 picture, load, fuzz
 	$(BIN)/pytest -m slow
 
 bench: install ## end-to-end overhead and speed, side by side in one run
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python -m benchmarks.overhead
 
 load: install ## latency and memory of a running service under load
-	$(BIN)/python benchmarks/load.py
+	$(BIN)/python -m benchmarks.load
 
 clean: ## remove everything that was installed or built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

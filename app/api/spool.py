@@ -9,11 +9,6 @@ IN_MEMORY_BYTES = 1024 * 1024
 """A spool up to this size is kept in memory; what is larger lies in a temporary file without a name."""
 
 
-class _Spool(tempfile.SpooledTemporaryFile[bytes]):
-    # None and a file descriptor, which the base class says here, trip libraries that take a name for a path.
-    name = ""
-
-
 def open_spool() -> BinaryIO:
     """An empty spool, to be read and written; closing it removes it."""
-    return cast("BinaryIO", _Spool(max_size=IN_MEMORY_BYTES))
+    return cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))

@@ -127,7 +127,9 @@ class _UnfinishedError(Exception):
 def _write_file(file: BinaryIO, layout: Layout, tiles: Iterator[bytes]) -> None:
     raw_bytes = layout.width * layout.height * layout.channels * layout.bits // 8
     big = raw_bytes > _CLASSIC_BYTES
-    with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:
+    # Named, since tifffile takes the name of a temporary file, None or a descriptor, for a path.
+    named = tifffile.FileHandle(file, name="picture.tif")
+    with tifffile.TiffWriter(named, bigtiff=big, byteorder="<") as writer:
         # Directories placed before the pixels: their offsets are known now and fit 32 bits in any file.
         file.seek(0, 2)
         directories, offsets = tiff_exif.directories(layout.metadata.exif, at=file.tell(), big=big)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import numpy as np
+
+from app.imaging.alpha import constant_alpha
 from app.imaging.colour import to_srgb
 from app.imaging.decode import decode
 from app.imaging.encode import RowEncoder, open_encoder
 from app.imaging.formats import FORMATS, check_holds, choose_format
 from app.imaging.header import Header, read_header
 from app.imaging.metadata import for_output
-from app.imaging.picture import Layout, PictureTooLargeError, Pixels
+from app.imaging.picture import Layout, Picture, PictureTooLargeError, Pixels
 from app.inference.engine import Engine
 from app.inference.equalized import equalized
 from app.inference.upscale import never, upscale
@@ -108,6 +111,8 @@ def enlarge(
     _check_before_decoding(header, wanted, variant.scale, limits)
     source.seek(0)
     picture = decode(source, max_pixels=limits.max_input_pixels)
+    if picture.alpha is not None and not FORMATS[wanted].holds_alpha:
+        picture = _without_alpha(picture, wanted, variant.scale)
     if options.metadata == "strip":
         picture = to_srgb(picture)
     decoded = time.perf_counter()
@@ -174,7 +179,20 @@ def _check_before_decoding(header: Header, wanted: str, scale: int, limits: Limi
                 f"the {most:,} allowed. Choose a smaller scale or a smaller picture.",
                 limit=most,
             )
-        check_holds(wanted, Layout(width, height, 4 if header.has_alpha else 3, header.bits))
+        # Whether alpha can be left out is not known before the pixels are: see _without_alpha.
+        channels = 4 if header.has_alpha and FORMATS[wanted].holds_alpha else 3
+        check_holds(wanted, Layout(width, height, channels, header.bits))
+
+
+def _without_alpha(picture: Picture, wanted: str, scale: int) -> Picture:
+    """The picture without an alpha channel that is opaque everywhere, as in most screenshots.
+
+    Raises FormatCannotHoldError where something is transparent: what to put there is the caller's to say.
+    """
+    assert picture.alpha is not None  # noqa: S101  # asked by the only caller
+    if constant_alpha(picture.alpha) != np.iinfo(picture.alpha.dtype).max:
+        check_holds(wanted, Layout(picture.width * scale, picture.height * scale, picture.channels + 1, picture.bits))
+    return replace(picture, alpha=None)
 
 
 def _encode(rows: Iterable[Pixels], encoder: RowEncoder) -> float:

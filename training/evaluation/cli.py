@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
                      help="data sets: a folder with HR/ and LR_x2/, LR_x4/, or a folder of sharp pictures")  # fmt: skip
     top.add_argument("--scale", type=int, choices=(2, 4), default=4)
     top.add_argument("--grey-as-rgb", action="store_true",
-                     help="treat one-channel files as RGB, as results published since 2017 do (Set14 +0.09 dB)")  # fmt: skip
+                     help="treat one-channel files as RGB, as most results since 2017 do (Set14 +0.09 dB)")  # fmt: skip
     top.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return top
 

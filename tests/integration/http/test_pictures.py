@@ -182,7 +182,9 @@ def test_a_bomb_below_the_input_limit_is_stopped_by_the_output_limit(client: htt
 
 
 def test_a_format_that_cannot_hold_the_result_says_what_to_choose(client: httpx.Client) -> None:
-    answer = post(client, encoded(photo(16).convert("RGBA"), "PNG"), query="scale=4&format=jpeg")
+    faint = photo(16).convert("RGBA")
+    faint.putalpha(128)
+    answer = post(client, encoded(faint, "PNG"), query="scale=4&format=jpeg")
     assert "Choose png" in problem(answer, 422, "format_cannot_hold")["detail"]
 
 

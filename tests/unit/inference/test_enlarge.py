@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_a_picture_comes_out_larger_and_the_report_tells_how(engine: Engine, noi
 def test_the_default_model_and_scale_are_used(engine: Engine, noise: Pixels) -> None:
     report, image = _enlarge(engine, _file(noise))
     assert (report.model, report.scale, image.size) == ("net", 4, (332, 244))
+
+
+def test_jpeg_takes_an_opaque_alpha_channel_and_refuses_transparency(engine: Engine, noise: Pixels) -> None:
+    alpha = np.full((*noise.shape[:2], 1), 255, np.uint8)
+    _, opaque = _enlarge(engine, _file(np.concatenate([noise, alpha], 2)), model="nearest", scale=2, format="jpeg")
+    _, without = _enlarge(engine, _file(noise), model="nearest", scale=2, format="jpeg")
+    assert opaque.tobytes() == without.tobytes()
+    alpha[30, 40] = 254
+    with pytest.raises(FormatCannotHoldError, match="transparency"):
+        _enlarge(engine, _file(np.concatenate([noise, alpha], 2)), model="nearest", scale=2, format="jpeg")
+
+
+def test_tiff_goes_into_temporary_files_whatever_they_are_called(engine: Engine, noise: Pixels) -> None:
+    with tempfile.SpooledTemporaryFile(max_size=2**20) as spool, tempfile.TemporaryFile() as file:
+        for target in (spool, file):
+            enlarge(_file(noise), target, Options(model="nearest", scale=2, format="tiff"), engine, limits=UNLIMITED)
+            target.seek(0)
+            np.testing.assert_array_equal(np.asarray(Image.open(target)), noise.repeat(2, 0).repeat(2, 1))
 
 
 def test_the_source_is_read_from_its_start_and_stays_open(engine: Engine, noise: Pixels) -> None:
@@ -116,9 +135,6 @@ def test_what_cannot_be_held_is_refused_before_decoding(
         raise AssertionError("pixels were decoded")
 
     monkeypatch.setattr("app.inference.enlarge.decode", unreachable)
-    rgba = _file(np.dstack([noise, noise[:, :, 0]]))
-    with pytest.raises(FormatCannotHoldError):
-        _enlarge(engine, rgba, format="jpeg")
     with pytest.raises(FormatCannotHoldError):
         _enlarge(engine, _file(np.zeros((1, 4200, 3), np.uint8)), format="webp")
     with pytest.raises(PictureTooLargeError):
