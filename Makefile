@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The torch pin: a version range would resolve to gigabytes of CUDA.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
@@ -25,7 +25,7 @@ serving: $(VENV)/.installed-serving
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
 	  $(PYTHON) -m venv --clear --without-pip $(VENV) && \
-	  $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check pip; }
+	  $(PYTHON) -m pip --python $(BIN)/python install -qq --disable-pip-version-check pip; }
 
 $(VENV)/.installed-serving: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Chetko (once, about 300 MB) ..."
