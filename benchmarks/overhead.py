@@ -49,6 +49,8 @@ def measure(*, model: str, scale: int, edge: int, rounds: int) -> dict[str, obje
     """Seconds per round of each way, and their ratios to the bare call."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
+    # Else this session's threads spin on after its run and take the processor from whatever is timed next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(
         ROOT / f"app/models/{model}/x{scale}.onnx", options, providers=["CPUExecutionProvider"]
     )
