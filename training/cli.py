@@ -83,6 +83,8 @@ def run(options: argparse.Namespace) -> None:
         patches=options.patches, seed=options.seed,
     )  # fmt: skip
     pairs = sharp_pairs(pictures_in(options.validate), options.scale, crop=384) if options.validate else []
+    if options.validate and not pairs:
+        raise ValueError(f"--validate {options.validate} holds no picture")
     recipe = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     recipe["inputs"] = [str(path) for path in options.inputs]
     recipe["pictures"] = len(photos)

@@ -121,6 +121,24 @@ def test_divergence_names_the_step_and_the_checkpoint(
     assert "last.pt" in sentence
 
 
+def test_validation_pictures_choose_the_best_checkpoint(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sharp = tmp_path / "sharp"
+    sharp.mkdir()
+    assert main(arguments(photos, tmp_path, "--validate", str(sharp))) == 1
+    assert "holds no picture" in capsys.readouterr().err
+    Image.fromarray(scene(100)).save(sharp / "a.png")
+    more = ("--epochs", "6", "--epoch-size", "15", "--learning-rate", "2e-2", "--validate", str(sharp))
+    assert main(arguments(photos, tmp_path, *more)) == 0
+    rows = [row.split(",") for row in (tmp_path / "tiny/results.csv").read_text().splitlines()[1:]]
+    step, quality = max(((int(row[0]), float(row[3])) for row in rows), key=lambda row: row[1])
+    best = load_checkpoint(tmp_path / "tiny/best.pt")
+    assert (best["step"], best["psnr"]) == (step, pytest.approx(quality))
+    pairs = [(shrink(scene(100), 2), scene(100))]
+    assert mean_scores(torch_restorer(network_of(best)), pairs, 2)["psnr"] == pytest.approx(quality, abs=0.01)
+
+
 def test_x4_starts_from_x2(tmp_path: Path) -> None:
     small, large = Fast(2, 4, 8), Fast(4, 4, 8)
     taken, left = take_matching(large, small.state_dict())
