@@ -267,8 +267,8 @@ def of_validation(error: RequestValidationError, options: Sequence[str]) -> Prob
     unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
     listing = ", ".join(options)
     if unknown:
-        names = ", ".join(repr(name) for name in unknown)
-        closest = closest_name(unknown[0], options)
+        names = ", ".join(repr(name[:64]) for name in unknown[:8])
+        closest = closest_name(unknown[0][:64], options)
         hint = f" Did you mean {closest!r}?" if closest else ""
         return UnknownOptionProblem(f"There is no option {names}.{hint} Options are {listing}.", allowed=options)
     return InvalidOptionProblem(" ".join(_option_sentence(fault) for fault in faults))
@@ -280,6 +280,13 @@ def closest_name(given: str, known: Sequence[str]) -> str | None:
     return close[0] if close else None
 
 
+_RETRY_AFTER = {
+    "headers": {
+        "Retry-After": {"description": "Seconds until another attempt makes sense.", "schema": {"type": "integer"}}
+    }
+}
+
+
 def declare(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """What a route's ``responses`` say of the problems it answers with, one entry per status."""
     by_status: dict[int | str, list[type[Problem]]] = {}
@@ -289,6 +296,7 @@ def declare(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": "; ".join(dict.fromkeys(kind.title for kind in kinds)) + ".",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **(_RETRY_AFTER if status == 503 else {}),
         }
         for status, kinds in by_status.items()
     }
@@ -315,6 +323,7 @@ def _option_sentence(fault: Mapping[str, Any]) -> str:
     kind = str(fault["type"])
     demands = {
         "int_parsing": "must be a whole number",
+        "int_parsing_size": "must be a much smaller number",
         "bool_parsing": "must be true or false",
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than_equal": f"must be at most {context.get('le')}",

@@ -6,6 +6,7 @@ site, and by DNS rebinding. The first is stopped by ``OriginCheck``, the second 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from app.api.problems import CrossSiteRequestProblem, HostNotAllowedProblem, Pro
 
 PROBES = ("/livez", "/readyz")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+_PORT = re.compile(":[0-9]{1,5}")
 
 ANSWER_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -98,8 +100,8 @@ class OriginCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
             headers = Headers(scope=scope)
-            origin = headers.get("origin")
-            foreign = origin is not None and not same_origin(origin, headers.get("host", ""))
+            host = headers.get("host", "")
+            foreign = not all(same_origin(origin, host) for origin in headers.getlist("origin"))
             if foreign or headers.get("sec-fetch-site", "").lower() == "cross-site":
                 problem = CrossSiteRequestProblem(
                     "A page of another web site sent this request, and only pages of this service may. "
@@ -121,7 +123,7 @@ def split_host(value: str) -> tuple[str, int | None]:
         rest = colon + port
     if not rest:
         return name, None
-    if rest[0] == ":" and rest[1:].isascii() and rest[1:].isdigit():
+    if _PORT.fullmatch(rest):
         return name, int(rest[1:])
     return "", None
 
@@ -131,7 +133,10 @@ def same_origin(origin: str, host: str) -> bool:
 
     The schemes are not compared: behind a proxy that ends TLS the service cannot know its own.
     """
-    parts = urlsplit(origin.strip().lower())
+    try:
+        parts = urlsplit(origin.strip().lower())
+    except ValueError:  # brackets without an IPv6 address in them
+        return False
     default = {"http": 80, "https": 443}.get(parts.scheme)
     if default is None:
         return False

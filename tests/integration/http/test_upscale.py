@@ -92,6 +92,8 @@ def test_large_uploads_and_results_go_over_the_disk(server: Live, computing: Com
         ("scale=3", "invalid_option", ["scale", "2 or 4", "'3'"]),
         ("scale=2.0", "invalid_option", ["scale"]),
         ("scale=", "invalid_option", ["scale"]),
+        ("scale=" + "9" * 5000, "invalid_option", ["scale must be 2 or 4"]),
+        ("quality=" + "9" * 5000, "invalid_option", ["quality must be a much smaller number"]),
         ("scale=2&scale=4", "invalid_option", ["2 times"]),
         ("format=gif", "invalid_option", ["format", "png", "'gif'"]),
         ("quality=0", "invalid_option", ["quality", "at least 1"]),

@@ -52,6 +52,8 @@ def test_every_route_declares_its_problems(document: dict[str, Any]) -> None:
             assert answer["content"] == {
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             }, name
+        if "503" in errors:
+            assert "Retry-After" in errors["503"]["headers"], name
     assert "HTTPValidationError" not in document["components"]["schemas"]
     assert {"type", "title", "status", "code", "detail"} <= set(
         document["components"]["schemas"]["Problem"]["required"]

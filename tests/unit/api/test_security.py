@@ -24,6 +24,7 @@ HELLO = PlainTextResponse("hello")
         ("localhost:", ("", None)),
         ("localhost:eight", ("", None)),
         ("localhost:80:80", ("", None)),
+        ("localhost:" + "9" * 5000, ("", None)),
         ("[::1", ("[::1", None)),
         ("[::1]8000", ("", None)),
         ("", ("", None)),
@@ -93,6 +94,9 @@ def test_two_host_headers_are_refused() -> None:
         ("null", "localhost:8000", False),
         ("", "localhost:8000", False),
         ("file://", "localhost:8000", False),
+        ("http://[::1", "[::1]:8000", False),
+        ("http://[localhost]", "localhost", False),
+        ("http://localhost:" + "9" * 5000, "localhost", False),
     ],
 )
 def test_same_origin(origin: str, host: str, same: bool) -> None:
@@ -121,6 +125,12 @@ def test_writes_of_other_sites_are_refused(method: str, headers: dict[str, str],
     assert answer.status == status
     if status == 403:
         assert answer.json["code"] == "cross_site_request"
+
+
+def test_no_origin_hides_behind_another() -> None:
+    scope = http_scope("POST", "/v1/upscale", {"origin": "http://localhost:8000"})
+    scope["headers"].append((b"origin", b"https://evil.example"))
+    assert call(OriginCheck(HELLO), scope).status == 403
 
 
 def test_security_headers_are_on_every_answer_and_can_be_overridden() -> None:
