@@ -10,7 +10,8 @@ PREFIX = b"Exif\0\0"
 
 _ORIENTATION = 0x0112
 _IMAGE_WIDTH, _IMAGE_HEIGHT = 0x0100, 0x0101
-_X_RESOLUTION, _Y_RESOLUTION = 0x011A, 0x011B
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_PER_INCH = {2: 1.0, 3: 2.54}
 _EXIF_IFD = 0x8769
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _STRIP_OFFSET, _STRIP_BYTES = 0x0111, 0x0117
@@ -132,6 +133,40 @@ def _erase_thumbnail(block: _Block, directory: int) -> None:
             del block.data[start:]
         else:
             block.data[start:end] = bytes(max(0, end - start))
+
+
+def resolution(exif: bytes | None) -> tuple[float, float] | None:
+    """Pixels per inch, horizontal and vertical; None where the block is malformed or gives no unit of length."""
+    if not exif:
+        return None
+    found: dict[int, float] = {}
+    unit = 2  # where the tag is missing
+    try:
+        block = _Block(exif)
+        for entry in block.entries(block.first):
+            if entry.tag == _RESOLUTION_UNIT:
+                unit = block.integer(entry) or 0
+            elif entry.tag in (_X_RESOLUTION, _Y_RESOLUTION) and entry.type == _RATIONAL and entry.count == 1:
+                at = block.number("I", entry.at + 8)
+                found[entry.tag] = block.number("I", at) / block.number("I", at + 4)
+        factor = _PER_INCH[unit]
+        return found[_X_RESOLUTION] * factor, found[_Y_RESOLUTION] * factor
+    except (KeyError, ValueError, ZeroDivisionError, struct.error):
+        return None
+
+
+def of_resolution(dpi: tuple[float, float]) -> bytes:
+    """A block that holds a resolution and nothing else."""
+    values_at = 8 + 2 + 3 * 12 + 4
+    return struct.pack(
+        "<4sI H HHII HHII HHII I IIII",
+        *(b"II*\0", 8, 3),
+        *(_X_RESOLUTION, _RATIONAL, 1, values_at),
+        *(_Y_RESOLUTION, _RATIONAL, 1, values_at + 8),
+        *(_RESOLUTION_UNIT, _SHORT, 1, 2),
+        0,
+        *(part for value in dpi for part in (round(value * 1000), 1000)),
+    )
 
 
 def resized(exif: bytes | None, *, scale: float, width: int, height: int) -> bytes | None:

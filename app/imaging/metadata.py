@@ -36,11 +36,12 @@ def read_exif(image: Image.Image) -> bytes | None:
 def read_metadata(image: Image.Image) -> Metadata:
     """All of an opened image's metadata, orientation already reset; TIFF's EXIF is read elsewhere."""
     icc = image.info.get("icc_profile")
+    exif = read_exif(image)
     return Metadata(
         icc=icc if isinstance(icc, bytes) and len(icc) >= 128 else None,
-        exif=exif_block.upright(read_exif(image)),
+        exif=exif_block.upright(exif),
         xmp=upright_xmp(_read_xmp(image)),
-        dpi=_read_dpi(image),
+        dpi=_read_dpi(image, exif),
     )
 
 
@@ -54,8 +55,9 @@ def _read_xmp(image: Image.Image) -> bytes | None:
     return None
 
 
-def _read_dpi(image: Image.Image) -> tuple[float, float] | None:
-    dpi = image.info.get("dpi")
+def _read_dpi(image: Image.Image, exif: bytes | None) -> tuple[float, float] | None:
+    # WebP, AVIF and HEIC have no other place for it than EXIF.
+    dpi = image.info.get("dpi") or exif_block.resolution(exif)
     try:
         horizontal, vertical = (float(value) for value in dpi)  # type: ignore[union-attr]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

@@ -92,6 +92,11 @@ def _check_samples(bits: tuple[int, ...], formats: tuple[int, ...], photometric:
 def _first_directory(file: BinaryIO) -> ImageFileDirectory_v2:
     file.seek(0)
     header = file.read(8)
+    if header[:4] == b"MM\0+":
+        raise UnsupportedPictureError(
+            "unsupported_samples",
+            "This is a big-endian BigTIFF, which is not read here. Save it as TIFF or as little-endian BigTIFF.",
+        )
     if b"+" in header[2:4]:
         header += file.read(8)
     directory = ImageFileDirectory_v2(header)

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from app.imaging.exif import of_resolution
 from app.imaging.picture import Layout, Pixels
 from app.imaging.row_counter import RowCounter, to_8_bit
 
@@ -19,7 +20,7 @@ class WholeWriter:
     """See RowEncoder. Collects 8-bit rows (16-bit ones are rounded) and encodes at the end.
 
     ``formats.check_holds`` bounds the size, and with it the memory. A resolution has no place in these formats
-    outside EXIF, which carries it where the source had EXIF.
+    outside EXIF: the source's carries it, or a block made for it where the source had none.
     """
 
     def __init__(self, file: BinaryIO, layout: Layout, format: str, *, quality: int) -> None:  # noqa: A002
@@ -53,7 +54,10 @@ class WholeWriter:
             options |= {"method": _WEBP_METHOD}
         else:
             options |= {"speed": _AVIF_SPEED}
-        for key, value in (("icc_profile", metadata.icc), ("exif", metadata.exif), ("xmp", metadata.xmp)):
+        exif = metadata.exif
+        if exif is None and metadata.dpi is not None:
+            exif = of_resolution(metadata.dpi)
+        for key, value in (("icc_profile", metadata.icc), ("exif", exif), ("xmp", metadata.xmp)):
             if value is not None:
                 options[key] = value
         image.save(self._file, self._format.upper(), **options)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from app.imaging import exif as exif_block
 from app.imaging.decode import decode
+from app.imaging.encode import open_encoder
 from app.imaging.metadata import for_output, plausible_dpi
-from app.imaging.picture import Metadata
+from app.imaging.picture import Layout, Metadata
 from tests.unit.imaging import samples
 
 THUMBNAIL = b"\xff\xd8the part that was cropped away\xff\xd9"
@@ -222,3 +223,28 @@ def test_a_profile_of_16_bit_pictures() -> None:
         read = metadata_of(data)
         assert read.icc == samples.srgb_profile()
         assert tags(read.exif)[0][MAKE] == "Chetko"
+
+
+@pytest.mark.parametrize("form", ["webp", "avif"])
+def test_formats_without_a_place_for_the_resolution_carry_it_in_exif(form: str) -> None:
+    file = io.BytesIO()
+    encoder = open_encoder(form, file, Layout(8, 6, 3, 8, Metadata(dpi=(288.0, 144.0))))
+    encoder.write(np.zeros((6, 8, 3), np.uint8))
+    encoder.finish()
+    assert metadata_of(file.getvalue()).dpi == (288.0, 144.0)
+    main = Image.open(file).getexif()
+    assert (main[X_RESOLUTION], main[0x0128]) == (288, 2)
+
+
+@pytest.mark.parametrize(("unit", "expected"), [(2, 300.0), (3, 762.0), (1, None)])
+def test_the_resolution_of_exif_is_the_pictures_where_nothing_else_tells_it(unit: int, expected: float | None) -> None:
+    exif = Image.Exif()
+    exif[0x011A], exif[0x011B], exif[0x0128] = 300.0, 300.0, unit
+    found = metadata_of(samples.saved(samples.scene(), "WEBP", exif=exif)).dpi
+    assert found == (expected and (expected, expected))
+
+
+@given(st.binary(max_size=60))
+def test_the_resolution_of_damaged_exif(noise: bytes) -> None:
+    for block in (noise, b"II*\0\x08\0\0\0" + noise, exif_block.of_resolution((72.0, 72.0))[: len(noise)]):
+        exif_block.resolution(block)

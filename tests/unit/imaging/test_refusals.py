@@ -56,6 +56,14 @@ def test_an_animated_cursor_is_not_webp() -> None:
     assert refusal(b"RIFF" + bytes(4) + b"ACON" + bytes(40)).code == "unsupported_format"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_big_endian_bigtiff_is_named_and_not_called_damaged(dtype: type) -> None:
+    error = refusal(samples.tiff(np.zeros((5, 7, 3), dtype), photometric="rgb", bigtiff=True, byteorder=">"))
+    assert isinstance(error, UnsupportedPictureError)
+    assert error.code == "unsupported_samples"
+    assert "big-endian" in error.message
+
+
 @pytest.mark.parametrize(
     ("dtype", "word"),
     [
