@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+from app.imaging.decode import FIRST_FRAME_ONLY
 from app.imaging.formats import FORMATS, choose_format
 from app.imaging.header import read_header
 from app.imaging.picture import ImagingError
@@ -54,6 +57,9 @@ _FORMAT_OF_EXTENSION = {
     ".tif": "tiff",
     ".tiff": "tiff",
 }
+_NOTICES = {FIRST_FRAME_ONLY: "only the first of its frames or pages was enlarged."}
+# What ends a run besides Ctrl-C; a closed terminal hangs up.
+_ENDING = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
 _BAR = 24
 
 
@@ -78,7 +84,11 @@ class Job:
 
 def upscale_files(options: argparse.Namespace, settings: Settings) -> int:
     """Enlarges what the command line names; returns its exit code."""
-    previous = signal.signal(signal.SIGTERM, _terminated)
+    with _ended_by_signals():
+        return _upscale_files(options, settings)
+
+
+def _upscale_files(options: argparse.Namespace, settings: Settings) -> int:
     try:
         jobs, missing = collect(options.inputs, options.output)
         options.format = _wanted_format(options, jobs)
@@ -92,7 +102,6 @@ def upscale_files(options: argparse.Namespace, settings: Settings) -> int:
         )
     except (UsageError, InferenceError) as error:
         _tell(f"chetko: {error}")
-        signal.signal(signal.SIGTERM, previous)
         return 2
     try:
         with engine:
@@ -104,8 +113,6 @@ def upscale_files(options: argparse.Namespace, settings: Settings) -> int:
     except InferenceError as error:
         _tell(f"chetko: {error}")
         return 2
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     return 1 if failed or missing else 0
 
 
@@ -176,23 +183,26 @@ def _enlarge_all(jobs: list[Job], options: argparse.Namespace, engine: Engine) -
     failed = 0
     written: set[Path] = set()
     for number, job in enumerate(jobs, 1):
-        label = f"{number}/{len(jobs)} {job.source.name}" if len(jobs) > 1 else job.source.name
+        label = _printable(f"{number}/{len(jobs)} {job.source.name}" if len(jobs) > 1 else job.source.name)
         progress = _Progress(label)
         try:
-            target = _target(job, options, written)
-            started = time.monotonic()
-            report = _enlarge_one(job.source, target, options, engine, progress)
+            # What codecs warn of is either refused in a sentence, or nothing to whoever waits for pictures.
+            with warnings.catch_warnings(action="ignore"):
+                target = _target(job, options, written)
+                started = time.monotonic()
+                report = _enlarge_one(job.source, target, options, engine, progress)
             seconds = time.monotonic() - started
         except (ImagingError, InferenceError, FileProblemError, OSError, MemoryError) as error:
             progress.clear()
             failed += 1
-            _tell(f"chetko: {job.source}: {_sentence(error)}")
+            _tell(f"chetko: {job.source}: {_sentence(error, job.source)}")
             continue
         progress.clear()
         written.add(target.resolve())
-        sys.stdout.write(f"{job.source} -> {target} ({report.width} x {report.height}, {seconds:.1f} s)\n")
+        line = f"{job.source} -> {target} ({report.width} x {report.height}, {seconds:.1f} s)"
+        sys.stdout.write(_printable(line) + "\n")
         for notice in report.notices:
-            _tell(f"chetko: {job.source}: {notice}")
+            _tell(f"chetko: {job.source}: {_NOTICES.get(notice, notice)}")
         if options.verbose:
             sys.stdout.write(_details(report))
         sys.stdout.flush()
@@ -202,8 +212,11 @@ def _enlarge_all(jobs: list[Job], options: argparse.Namespace, engine: Engine) -
 def _target(job: Job, options: argparse.Namespace, written: set[Path]) -> Path:
     """The result's path; its extension is that of the format that ``options.format`` is for this picture.
 
-    Raises FileProblemError when an earlier picture of this run has the same.
+    Raises FileProblemError when an earlier picture of this run has the same, and when the source is a pipe or a
+    device: opening one may wait for ever.
     """
+    if job.source.exists() and not job.source.is_file():
+        raise FileProblemError("not an ordinary file: pipes and devices are not read.")
     if job.target is not None:
         return job.target
     with job.source.open("rb") as source:
@@ -218,7 +231,10 @@ def _enlarge_one(
     source: Path, target: Path, options: argparse.Namespace, engine: Engine, progress: _Progress
 ) -> Report:
     """Writes the enlarged picture to ``target``."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise FileProblemError(f"{target.parent} cannot be a folder: there is a file of that name.") from None
     with source.open("rb") as read, _finished_file(target, force=options.force) as written:
         return enlarge(
             read,
@@ -255,9 +271,10 @@ def _finished_file(target: Path, *, force: bool) -> Iterator[BinaryIO]:
         raise exists
     # In the same folder, so that renaming is one step; short, since the name itself may be as long as names
     # get.
-    part = target.parent / f".chetko-{os.getpid()}.part"
+    # Random: containers that share a folder have the same process numbers.
+    part = target.parent / f".chetko-{secrets.token_hex(6)}.part"
     try:
-        with part.open("w+b") as file:
+        with part.open("x+b") as file:
             yield file
         if force:
             part.replace(target)
@@ -317,18 +334,41 @@ def _details(report: Report) -> str:
     )
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException, source: Path) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory for this picture."
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        told = error.filename is None or str(error.filename) == str(source)
+        return error.strerror if told else f"{error.filename}: {error.strerror}"
     return str(error)
 
 
 def _tell(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(_printable(line) + "\n")
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    # As Ctrl-C: the stack is unwound, so that nothing unfinished stays on the disk.
-    sys.exit(128 + signal.SIGTERM)
+def _printable(line: str) -> str:
+    """One line that any terminal takes: a file's name may hold line ends, escape sequences and bytes that are no
+    text."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Inside, a request to end the process unwinds the stack, so that nothing unfinished stays on the disk.
+
+    What is ignored (``nohup``) stays so.
+    """
+    previous = {each: signal.getsignal(each) for each in _ENDING}
+    for each, handler in previous.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, _end)
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)

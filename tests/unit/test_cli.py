@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from PIL import Image
 
 from app import __version__
 from app.cli import main
-from app.cli_upscale import Job, UsageError, collect
+from app.cli_upscale import Job, UsageError, _finished_file, collect
 from app.imaging.picture import Pixels
+from app.inference.enlarge import enlarge
 from tests import models
 
 
@@ -289,6 +292,83 @@ def test_without_onnxruntime_one_sentence_says_what_to_install(command: list[str
     assert done.stderr.count("\n") == 1
 
 
+def test_any_file_name_is_told_in_one_line_of_any_encoding(tmp_path: Path, models_folder: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    names = [b"\xff.png", "\u65e5.png".encode(), b"line\nend.png", b"red\x1b[31m.png"]
+    for name in names:
+        with open(os.path.join(os.fsencode(source), name), "wb") as file:  # noqa: PTH118, PTH123  # bytes
+            Image.new("RGB", (3, 2)).save(file, "PNG")
+    code = (
+        "import sys, pathlib; from app import cli; from app.inference import registry; "
+        "registry.SHIPPED = pathlib.Path(sys.argv.pop(1)); sys.exit(cli.main())"
+    )
+    for encoding in ("utf-8", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(models_folder), "upscale", str(source), "-o", f"{tmp_path}/{encoding}/"],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == len(names)
+        assert b"\x1b" not in done.stdout
+        assert b"line\\nend_x4.png" in done.stdout
+
+
+def test_pipes_are_refused_and_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert main(["upscale", str(tmp_path)]) == 1
+    assert "not an ordinary file" in capsys.readouterr().err
+    assert main(["upscale", str(tmp_path / "pipe.png"), "-o", str(tmp_path / "out.png")]) == 1
+
+
+def test_a_missing_file_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "none.png"
+    assert main(["upscale", str(missing)]) == 1
+    assert capsys.readouterr().err == f"chetko: {missing}: No such file or directory\n"
+
+
+def test_a_file_where_the_output_folder_should_be_is_told(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["upscale", str(photo), "-o", str(photo / "big.png")]) == 1
+    assert f"{photo} cannot be a folder" in capsys.readouterr().err
+
+
+def test_an_animation_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    assert main(["upscale", str(tmp_path / "two.gif")]) == 0
+    assert "only the first of its frames" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_of_codecs_are_not_shown(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = enlarge
+
+    def warning(*arguments: Any, **named: Any) -> Any:
+        warnings.warn("Corrupt EXIF data", UserWarning, stacklevel=1)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr("app.cli_upscale.enlarge", warning)
+    with warnings.catch_warnings(record=True) as shown:
+        assert main(["upscale", str(photo)]) == 0
+    assert shown == []
+
+
+def test_processes_of_one_number_do_not_write_into_one_file(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in containers that share a folder: both are process 1."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with (
+        _finished_file(photo.parent / "a.png", force=False) as first,
+        _finished_file(photo.parent / "b.png", force=False) as second,
+    ):
+        first.write(b"first")
+        second.write(b"second")
+    assert (photo.parent / "a.png").read_bytes() == b"first"
+    assert (photo.parent / "b.png").read_bytes() == b"second"
+
+
 def test_a_terminal_gets_a_bar_with_the_remaining_time(
     photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,7 +379,7 @@ def test_a_terminal_gets_a_bar_with_the_remaining_time(
     assert shown[-1] == "\x1b[K", "the bar is gone when the result is told"
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str)
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     models.write_model(
         tmp_path / "own", "slow", partial(models.convolutions, layers=12, channels=96), scales=(4,), halo=12

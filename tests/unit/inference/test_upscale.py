@@ -196,7 +196,7 @@ def test_progress_grows_to_one(engine: Engine, noise: Pixels) -> None:
     assert seen == sorted(seen)
     assert seen[0] < 0.5
     assert seen[-1] == 1.0
-    assert len(seen) > 4
+    assert len(seen) >= 4, "at least once for each of the four bands"
 
 
 def test_cancelling_stops_between_tiles_and_empties_the_queue(registry: Registry, noise: Pixels) -> None:
