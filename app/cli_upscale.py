@@ -200,12 +200,11 @@ def _enlarge_all(jobs: list[Job], options: argparse.Namespace, engine: Engine) -
         progress.clear()
         written.add(target.resolve())
         line = f"{job.source} -> {target} ({report.width} x {report.height}, {seconds:.1f} s)"
-        sys.stdout.write(_printable(line) + "\n")
+        _say(_printable(line) + "\n")
         for notice in report.notices:
             _tell(f"chetko: {job.source}: {_NOTICES.get(notice, notice)}")
         if options.verbose:
-            sys.stdout.write(_details(report))
-        sys.stdout.flush()
+            _say(_details(report))
     return failed
 
 
@@ -341,6 +340,16 @@ def _sentence(error: BaseException, source: Path) -> str:
         told = error.filename is None or str(error.filename) == str(source)
         return error.strerror if told else f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def _say(text: str) -> None:
+    """On standard output; once its reader has left, as in ``| head -1``, the work goes on in silence."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Also takes what is still in the buffer, over which python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(line: str) -> None:

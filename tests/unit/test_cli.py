@@ -317,6 +317,25 @@ def test_any_file_name_is_told_in_one_line_of_any_encoding(tmp_path: Path, model
         assert b"line\\nend_x4.png" in done.stdout
 
 
+def test_the_work_goes_on_when_the_reader_of_its_output_leaves(tmp_path: Path, photo: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    (tmp_path / "b.png").write_bytes(photo.read_bytes())
+    models.write_model(tmp_path / "own", "own", models.nearest, scales=(4,), halo=1)
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "upscale", str(photo), str(tmp_path / "b.png"), "--model", "own", "-v"],
+        env={**os.environ, "CHETKO_MODELS_DIR": str(tmp_path / "own")},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "photo_x4.png").exists()
+    assert (tmp_path / "b_x4.png").exists()
+
+
 def test_pipes_are_refused_and_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert main(["upscale", str(tmp_path)]) == 1
