@@ -30,6 +30,12 @@ const TEXTS = {
       unreachable: "The server cannot be reached. Check the connection and try again.",
       not_a_picture: "This is not a picture file.",
       unknown: ({ status }) => `The server answered with an error (${status}).`,
+      // Where the server's sentence speaks to programs.
+      body_too_large: ({ limit }) => `The file is too large: at most ${megabytes(limit, "en")} are taken.`,
+      too_many_pixels: ({ limit }) => `The picture is too large: at most ${megapixels(limit)} megapixels are taken.`,
+      output_too_large: ({ limit }) =>
+        `The result would be too large: at most ${megapixels(limit)} megapixels. Choose 2× or a smaller picture.`,
+      empty_picture: "The file is empty.",
     },
     unit: ["B", "kB", "MB"],
   },

@@ -161,6 +161,14 @@ def test_refusals_are_told_in_plain_words(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#file", large)
     page.click("#start")
     shown(page, "#error", re.compile("2 МБ"))
+    page.click("[data-language=en]")
+    shown(page, "#error", re.compile("2 MB"))
+
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    page.set_input_files("#file", empty)
+    page.click("#start")
+    shown(page, "#error", "The file is empty.")
 
 
 def test_it_speaks_russian_to_russian_browsers(
