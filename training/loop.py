@@ -74,7 +74,8 @@ def train(
     started = time.monotonic() - spent
     quality = math.nan
 
-    while (done := schedule.progress(step, time.monotonic() - started)) < 1.0:
+    done = schedule.progress(step, spent)
+    while done < 1.0:
         small, large = (to_tensor(part, device) for part in patches.batch(step))
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(done)
@@ -87,10 +88,11 @@ def train(
         ema.update(network, step)
         step += 1
         # Reading the loss makes the host wait for the device, so it is read once an epoch: a NaN stays a NaN.
-        if step % epoch_size and step < schedule.steps:
+        spent = time.monotonic() - started
+        done = schedule.progress(step, spent)
+        if step % epoch_size and done < 1.0:
             continue
 
-        spent = time.monotonic() - started
         value = loss.item()
         if not math.isfinite(value):
             raise DivergedError(
@@ -106,7 +108,6 @@ def train(
             best = quality if validate else best
             save_checkpoint(folder / "best.pt", state)
         save_checkpoint(folder / "last.pt", state)
-        done = schedule.progress(step, spent)
         left = spent / done - spent
         _record(folder / "results.csv", step=step, seconds=round(spent, 1), loss=value, psnr=quality)
         say(
