@@ -1,0 +1,6 @@
+"""Speed and memory, measured side by side."""
+
+import os
+
+# As in app/__init__.py: no telemetry of onnxruntime's, which reads this when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import Problem, unexpected
+from app.api.problems import Problem, UnavailableProblem, unexpected
 
 
 class HeadAsGet:
@@ -46,6 +48,16 @@ class CatchAll:
 
         try:
             await self.app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            # The server cancels what still runs when CHETKO_DRAIN_SECONDS are over.
+            if started:
+                raise
+            stopped = UnavailableProblem(
+                "The service stopped before the picture was finished. Send it again in 5 seconds.",
+                code="draining",
+                retry_after=5,
+            )
+            await stopped.response(scope)(scope, receive, send)
         except Exception as error:
             problem = error if isinstance(error, Problem) else unexpected(error, scope)
             if not started:

@@ -176,9 +176,10 @@ class Service:
                 result.cancelled() or result.exception()
                 raise ClientGoneProblem("The client went away while its picture was waiting or being enlarged.")
         finally:
-            # Reached with a running job only when this task itself is cancelled.
+            # Reached with a running job only when this task itself is cancelled; nobody asks then how the job ended.
             cancelled.set()
             gone.cancel()
+            result.add_done_callback(lambda job: job.cancelled() or job.exception())
         report, queue_seconds, busy_seconds = result.result()
         self.admission.note(busy_seconds)
         return Finished(report, queue_seconds)

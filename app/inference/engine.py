@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from types import TracebackType
@@ -13,7 +14,9 @@ import numpy as np
 from app.inference.batcher import Batcher, Line
 from app.inference.cpus import usable_cpus
 from app.inference.device import Platform, choose_device
+from app.inference.errors import BrokenModelError
 from app.inference.graph import Graph
+from app.inference.manifest import ModelFile
 from app.inference.registry import Registry, Variant
 from app.inference.runtime import check_runtime
 from app.inference.tiles import Costs, Plan, plan, plan_kept_squares
@@ -115,19 +118,21 @@ class Engine:
         files = variant.entry.files
         most_pixels = self._memory // variant.entry.activation_bytes_per_input_pixel
 
+        def load(file: ModelFile, full_precision: Callable[[], Graph] | None = None) -> Graph:
+            content = variant.read(file)
+            try:
+                return Graph(content, self.device, most_pixels=most_pixels, full_precision=full_precision)
+            except Exception as error:  # onnxruntime's exceptions share no base class
+                path = variant.folder / file.file
+                raise BrokenModelError(f"{path} cannot be run, export the model again: {error}") from error
+
         @cache
         def full_precision() -> Graph:
-            file = files.uint8 if kind == "uint8" else files.float
-            return Graph(variant.read(file), self.device, most_pixels=most_pixels)
+            return load(files.uint8 if kind == "uint8" else files.float)
 
         if kind == "float" or files.fp16 is None or not self.device.half:
             graph = full_precision()
         else:
-            graph = Graph(
-                variant.read(files.fp16),
-                self.device,
-                most_pixels=most_pixels,
-                full_precision=full_precision,
-            )
+            graph = load(files.fp16, full_precision)
         _log.info("loaded %s x%d (%s) on %s", variant.manifest.name, variant.scale, kind, graph.provider)
         return graph

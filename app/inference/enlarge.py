@@ -108,6 +108,8 @@ def enlarge(
     source.seek(0)
     header = read_header(source)
     wanted = choose_format(options.format, header.format)
+    if options.format == "same" and header.has_alpha and not FORMATS[wanted].holds_alpha:
+        wanted = "png"  # HEIC with transparency: its caller never chose JPEG
     _check_before_decoding(header, wanted, variant.scale, limits)
     source.seek(0)
     picture = decode(source, max_pixels=limits.max_input_pixels)

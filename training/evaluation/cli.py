@@ -99,3 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     for sentence in doubts:
         print(f"chetko-evaluate: {sentence}", file=sys.stderr)
     return 3 if doubts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.http.live import RealServer, real_server, start_serve
+from tests.integration.http.live import RealServer, problem, real_server, start_serve
 from tests.integration.http.pictures import multipart, png, post_head
 
 
@@ -96,6 +96,18 @@ def test_a_running_picture_is_finished_before_the_end() -> None:
         wait_for_requests(server, 1)
         assert server.stop() == 0
         assert answer.result().status_code == 200
+
+
+def test_a_picture_that_takes_longer_than_the_drain_time_is_told_to_come_again() -> None:
+    with real_server(CHETKO_DRAIN_SECONDS="0") as server, ThreadPoolExecutor(1) as clients:
+        files = {"image": ("a.png", png(1000, 1000))}
+        answer = clients.submit(httpx.post, f"{server.url}/v1/upscale?scale=4", files=files, timeout=60)
+        wait_for_requests(server, 1)
+        assert server.stop() == 0
+        assert problem(answer.result(), 503, "draining")
+        assert answer.result().headers["retry-after"] == "5"
+        printed = "".join(iter(lambda: server.lines.get(timeout=5), ""))
+        assert "Traceback" not in printed, printed
 
 
 def test_a_second_interrupt_does_not_wait() -> None:

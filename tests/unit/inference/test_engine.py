@@ -131,6 +131,15 @@ def test_warming_finds_a_changed_file(tmp_path: Path) -> None:
             engine.warm("net", 4)
 
 
+def test_a_file_that_is_no_network_is_named(tmp_path: Path) -> None:
+    models.write_model(tmp_path, "junk", lambda _scale, _kind: b"this is no ONNX file")
+    with (
+        Engine(Registry.load([tmp_path]), platform="cpu", threads=1) as engine,
+        pytest.raises(BrokenModelError, match=r"junk.x2.onnx cannot be run"),
+    ):
+        engine.warm("junk", 2)
+
+
 def test_warming_runs_the_network(tmp_path: Path) -> None:
     models.write_model(tmp_path, "net", models.failing)
     with Engine(Registry.load([tmp_path]), platform="cpu") as engine, pytest.raises(InferenceError):

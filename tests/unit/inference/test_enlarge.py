@@ -65,6 +65,14 @@ def test_jpeg_takes_an_opaque_alpha_channel_and_refuses_transparency(engine: Eng
         _enlarge(engine, _file(np.concatenate([noise, alpha], 2)), model="nearest", scale=2, format="jpeg")
 
 
+def test_transparent_heic_becomes_png_and_opaque_heic_jpeg(engine: Engine, noise: Pixels) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    transparent = np.dstack([noise, noise[:, :, 0]])
+    for pixels, mode, form in ((transparent, "RGBA", "png"), (noise, "RGB", "jpeg")):
+        report, image = _enlarge(engine, _file(pixels, "HEIF"), model="nearest", scale=2)
+        assert (report.format, image.mode) == (form, mode)
+
+
 def test_tiff_goes_into_temporary_files_whatever_they_are_called(engine: Engine, noise: Pixels) -> None:
     with tempfile.SpooledTemporaryFile(max_size=2**20) as spool, tempfile.TemporaryFile() as file:
         for target in (spool, file):
