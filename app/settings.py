@@ -49,7 +49,8 @@ class Settings(BaseSettings):
         256,
         ge=16,
         le=65536,
-        description="Memory in MB that the activations of one tile may take; bounds the tile's size.",
+        description="Memory in MiB for the activations of the running tile and two bands of finished rows; "
+        "bounds the tile's size.",
     )
 
     max_body_bytes: int = Field(

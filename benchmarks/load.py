@@ -148,7 +148,7 @@ def main() -> None:
         arguments = (url, options.query, picture(options.edge), options.requests, options.concurrency, statuses)
         clients = context.Process(target=upload, args=arguments, daemon=True)
         counted: collections.Counter[int] = collections.Counter()
-        marks = sorted({options.requests // 10, options.requests // 2, options.requests})
+        marks = {options.requests * tenth // 10 for tenth in range(1, 11)}
         memory = {}
         began = time.monotonic()
         with Prober(url) as loaded:
@@ -165,7 +165,8 @@ def main() -> None:
         )
         print(f"{seconds:.0f} s, {counted[200] / seconds:.1f} results/s")
         print("statuses: " + ", ".join(f"{status}: {count}" for status, count in sorted(counted.items())))
-        print("memory:   " + ", ".join(f"{size / 2**20:.0f} MiB after {done}" for done, size in memory.items()))
+        sizes = " ".join(f"{size / 2**20:.0f}" for size in memory.values())
+        print(f"memory:   {sizes} MiB, after each tenth of the pictures")
 
 
 def _tell(name: str, latency: Latency) -> None:
