@@ -111,7 +111,7 @@ def train(
         left = spent / done - spent
         _record(folder / "results.csv", step=step, seconds=round(spent, 1), loss=value, psnr=quality)
         say(
-            f"step {step:>7}  loss {value:.5f}  PSNR {quality:6.3f} dB  "
+            f"step {step:>7}  loss {value:.5f}  {f'PSNR {quality:.3f} dB  ' if validate else ''}"
             f"{step * patches.batch_size / spent:6.1f} patches/s  {left / 60:5.1f} min left"
         )
     return quality
