@@ -1,1 +1,0 @@
-"""Long work over a queue (the jobs issue builds it here)."""

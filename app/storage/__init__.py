@@ -1,1 +1,0 @@
-"""Where sources and results of jobs live (the jobs issue builds it here)."""
