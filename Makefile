@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint types imports unit bench load check clean help
+.PHONY: run test install serving format lint bench bench-training load check clean help
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
@@ -53,6 +53,9 @@ check: test ## the slow rest: memory of a 6000 x 4000 picture, load, fuzz
 bench: install ## end-to-end overhead and speed, side by side in one run
 	$(BIN)/python -m benchmarks.overhead
 
+bench-training: install ## the training loop beside bare training steps, side by side in one run
+	$(BIN)/python -m benchmarks.training
+
 load: install ## latency and memory of a running service under load
 	$(BIN)/python -m benchmarks.load
 
@@ -61,4 +64,4 @@ clean: ## remove everything that was installed or built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'

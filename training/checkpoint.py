@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from training.networks import build
+
+LAST, BEST = "last.pt", "best.pt"
+_NUMBERED = re.compile(r"step-\d{8,}\.pt")
 
 
 class CheckpointError(Exception):
@@ -25,6 +29,30 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def keep_checkpoint(folder: Path, state: dict[str, Any], *, best: bool, keep: int) -> None:
+    """Saves ``state`` as ``step-NNNNNNNN.pt`` and ``last.pt`` (and ``best.pt``), and drops all but ``keep`` numbered ones.
+
+    The three names are links to one file where the file system has links.
+    """
+    numbered = folder / f"step-{state['step']:08}.pt"
+    save_checkpoint(numbered, state)
+    for name in (LAST, BEST) if best else (LAST,):
+        _point(folder / name, numbered, state)
+    for old in sorted(path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name))[:-keep]:
+        old.unlink()
+
+
+def _point(path: Path, target: Path, state: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(target)
+    except OSError:  # a file system without links
+        save_checkpoint(path, state)
+    else:
+        partial.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -45,6 +73,33 @@ def network_of(state: dict[str, Any], *, ema: bool = True) -> nn.Module:
     network = build(state["network"], **state["network_options"])
     network.load_state_dict(state["ema" if ema else "weights"])
     return network.eval()
+
+
+def initial_weights(path: Path, scale: int) -> dict[str, Tensor]:
+    """Weights to start from: of a checkpoint (its averaged ones), a ``.safetensors`` file, or a model's folder.
+
+    A folder, such as ``app/models/fast``, is a shipped or exported model: its ``x<scale>.safetensors`` is taken, or
+    that of its other scale. Raises CheckpointError.
+    """
+    if path.is_dir():
+        found = [path / f"x{scale}.safetensors", *sorted(path.glob("x*.safetensors"))]
+        path = next((each for each in found if each.is_file()), path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} holds no x{scale}.safetensors, the file with a model's weights for training")
+    return dict(load_checkpoint(path)["ema"])
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError  # noqa: PLC0415 - only this needs it
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
 def take_matching(network: nn.Module, weights: dict[str, Tensor]) -> tuple[list[str], list[str]]:

@@ -2,112 +2,219 @@
 
 from __future__ import annotations
 
-import argparse
+import json
+import shutil
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from training.checkpoint import CheckpointError, load_checkpoint, take_matching
-from training.data import Patches, open_photos
+from training import distributed
+from training.checkpoint import LAST, CheckpointError, initial_weights, load_checkpoint, take_matching
+from training.data import Patches, write_batch_sheet
+from training.degradation import Degradation
+from training.distributed import Workers
 from training.evaluation.datasets import pictures_in, sharp_pairs
-from training.evaluation.restore import mean_psnr
-from training.loop import DivergedError, Schedule, train
-from training.networks import NETWORKS, build
+from training.evaluation.lpips import Lpips, find_lpips_weights
+from training.hardware import Hardware, choose_hardware
+from training.journal import Journal, Silence
+from training.loop import DivergedError, Losses, train
+from training.losses.content import content_loss
+from training.networks import NETWORKS, build, describe_networks
+from training.networks.discriminator import Discriminator
+from training.options import Command, OptionsError, parse
 from training.pack import PackError
+from training.photos import open_photos
+from training.schedule import Schedule
+from training.validation import Validation
+
+VALIDATION_EDGE = 384
+"""HR pixels of a validation picture's central square that is measured: an epoch must not wait for whole photographs."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's options; each default is the recipe of ``fast``."""
-    top = argparse.ArgumentParser(
-        prog="chetko-train", description="Trains a super-resolution network on photographs.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
-    data = top.add_argument_group("data")
-    data.add_argument("inputs", nargs="+", type=Path, metavar="PHOTOS", help="picture files, folders, or one .pack")
-    data.add_argument("--scale", type=int, choices=(2, 4), default=4, help="how many times larger")
-    data.add_argument("--patch-size", type=int, default=128, metavar="PX", help="edge of a training patch, HR pixels")
-    data.add_argument("--patches", type=int, default=1, help="patches taken from a picture before another is drawn")
-    data.add_argument("--validate", type=Path, metavar="DIR", help="sharp pictures to measure on, kept out of training")
-    net = top.add_argument_group("network")
-    net.add_argument("--network", choices=sorted(NETWORKS), default="fast", help="which network")
-    net.add_argument("--layers", type=int, default=8, help="convolutions in the network")
-    net.add_argument("--gen-filters", type=int, default=48, help="channels of each convolution")
-    net.add_argument("--init", type=Path, metavar="FILE", help="checkpoint whose matching tensors are taken over")
-    run = top.add_argument_group("run")
-    run.add_argument("--epochs", type=int, default=100, help="epochs of --epoch-size batches")
-    run.add_argument("--epoch-size", type=int, default=500, help="batches in an epoch; a checkpoint follows each")
-    run.add_argument("--time-limit", type=float, metavar="SECONDS", help="end, with the schedule fitted, by then")
-    run.add_argument("--batch-size", type=int, default=16, help="patches in a batch")
-    run.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam, at the start of the cosine")
-    run.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights, which are measured")
-    run.add_argument(
-        "--precision", choices=("bf16", "float32"), default="bf16", help="of the forward and backward pass"
-    )
-    run.add_argument("--platform", choices=("cpu", "gpu"), default="gpu", help="falls back to cpu, and says so")
-    run.add_argument("--threads", type=int, help="CPU threads (torch's choice if not given)")
-    run.add_argument("--seed", type=int, default=0, help="of weights and patches")
-    run.add_argument("--model-name", default="default", help="the run's folder under --runs")
-    run.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
-    run.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
-    return top
-
-
-def pick_device(platform: str) -> torch.device:
-    """The GPU if asked for and there, else the CPU with a line that says why."""
-    if platform == "gpu" and torch.cuda.is_available():
-        return torch.device("cuda")
-    if platform == "gpu":
-        print("no CUDA device is available: training on the CPU (say --platform cpu to silence this)")
-    return torch.device("cpu")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Does what the parsed ``options`` say. Raises the errors that ``main`` turns into sentences."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    device = pick_device(options.platform)
-    folder = options.runs / options.model_name
-    resume = load_checkpoint(folder / "last.pt") if options.resume else None
-    torch.manual_seed(options.seed)
-    shape = {"scale": options.scale, "layers": options.layers, "filters": options.gen_filters}
-    network = build(options.network, **shape)
-    if resume and resume["network_options"] != network.options:
-        raise CheckpointError(f"{folder} was trained with {resume['network_options']}, not {network.options}")
-    if options.init and not resume:
-        taken, left = take_matching(network, load_checkpoint(options.init)["ema"])
-        print(f"{options.init}: took {len(taken)} tensors, left out {', '.join(left) or 'none'}")
-    photos = open_photos(options.inputs, folder / "photos.pack")
-    patches = Patches(
-        photos, options.scale, patch_size=options.patch_size, batch_size=options.batch_size,
-        patches=options.patches, seed=options.seed,
-    )  # fmt: skip
-    pairs = sharp_pairs(pictures_in(options.validate), options.scale, crop=384) if options.validate else []
-    if options.validate and not pairs:
-        raise ValueError(f"--validate {options.validate} holds no picture")
-    recipe = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
-    recipe["inputs"] = [str(path) for path in options.inputs]
-    recipe["pictures"] = len(photos)
-    print(f"{len(photos)} pictures, {sum(p.numel() for p in network.parameters()):,} parameters, {device}, {folder}/")
-    train(
-        network, patches,
-        Schedule(options.epochs * options.epoch_size, options.learning_rate, options.time_limit),
-        folder,
-        describe={"network": options.network, "network_options": network.options, "recipe": recipe},
-        device=device, epoch_size=options.epoch_size, ema_decay=options.ema, bf16=options.precision == "bf16",
-        resume=resume, validate=(lambda net: mean_psnr(net, pairs, options.scale)) if pairs else None,
-    )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command ``chetko-train``; returns the exit code."""
-    options = parser().parse_args(argv)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command ``chetko-train``; returns the exit code: 0 done, 1 failed, 2 wrong options, 130 interrupted."""
     try:
-        run(options)
-    except (PackError, CheckpointError, DivergedError, ValueError) as error:
+        command = parse(arguments)
+        return run(command)
+    except OptionsError as error:
+        print(f"chetko-train: {error}", file=sys.stderr)
+        return 2
+    except (PackError, CheckpointError, DivergedError, ValueError, OSError) as error:
         print(f"chetko-train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; go on with --resume", file=sys.stderr)
+        print("\nstopped; the same command with --resume goes on", file=sys.stderr)
         return 130
+    finally:
+        distributed.leave()
+
+
+def run(command: Command) -> int:
+    """Does what a parsed command line says. Raises the errors that ``main`` turns into sentences."""
+    if command.list_networks:
+        _list_networks(command.scale)
+        return 0
+    if command.print_config:
+        print(json.dumps(command.as_json(), indent=2))
+        return 0
+    if not command.inputs:
+        raise OptionsError("no photographs are given: name folders, files or a pack made by chetko-pack")
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    hardware = choose_hardware(command.platform, command.precision, command.compile)
+    workers = distributed.join(hardware.device)
+    if command.show_batch:
+        patches = _patches(command, hardware, workers, Path(command.runs))
+        write_batch_sheet(patches.batch(0), command.show_batch)
+        print(f"{command.show_batch}: what the network sees, and what it should make of it")
+        return 0
+    _train(command, hardware, workers)
     return 0
+
+
+def _train(command: Command, hardware: Hardware, workers: Workers) -> None:
+    folder = command.folder
+    resume = _claim(command, workers)
+    torch.manual_seed(command.seed)
+    generator = _generator(command, resume)
+    discriminator = Discriminator(filters=command.discr_filters, patch_size=command.patch_size) if (
+        command.discr_weight
+    ) else None  # fmt: skip
+    patches = _patches(command, hardware, workers, folder)
+    validation = _validation(command, hardware) if workers.chief else None
+    losses = _losses(command, hardware)
+    recipe = command.as_json() | {"pictures": len(patches.photos), "hardware": str(hardware), "workers": workers.world}
+    if workers.chief:
+        print(
+            f"{len(patches.photos)} pictures, {command.generator} x{command.scale} with "
+            f"{sum(p.numel() for p in generator.parameters()):,} parameters, {hardware}, {folder}/"
+        )
+    with ExitStack() as held:
+        journal: Journal = Silence() if not workers.chief else Journal(
+            folder, tensorboard=command.tensorboard, resumed_at=resume["step"] if resume else 0
+        )  # fmt: skip
+        held.enter_context(journal)
+        train(
+            generator, discriminator, patches, losses,
+            Schedule(
+                command.gen_pretrain, command.epochs, command.epoch_size, command.learning_rate,
+                command.schedule, command.learning_rate_decay, command.learning_rate_epochs, command.time_limit,
+            ),
+            folder,
+            hardware=hardware, journal=journal, workers=workers, resume=resume,
+            describe={"network": command.generator, "network_options": generator.options, "recipe": recipe},
+            ema_decay=command.ema, clip=command.clip_gradients, keep=command.keep,
+            measure=validation, sample=validation.strip if validation else None,
+        )  # fmt: skip
+    if workers.chief:
+        print(f"done: chetko-export {folder / 'best.pt'} -o MODELS/{command.model_name} makes it servable")
+
+
+def _claim(command: Command, workers: Workers) -> dict[str, Any] | None:
+    """Makes the run's folder and writes its configuration; returns the state to go on from, where there is one."""
+    folder = command.folder
+    last = folder / LAST
+    resume = load_checkpoint(last) if command.resume and last.exists() else None
+    if not workers.chief:
+        workers.wait()
+        return resume
+    if last.exists() and not (command.resume or command.overwrite):
+        raise OptionsError(
+            f"{folder} holds a run already: --resume goes on with it, --overwrite starts anew, --model-name names another"
+        )
+    if command.overwrite and folder.exists():
+        for path in (*folder.glob("*.pt"), folder / "results.csv"):
+            path.unlink(missing_ok=True)
+        for part in ("samples", "tensorboard"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "config.json.part"
+    partial.write_text(json.dumps(command.as_json(), indent=2) + "\n")
+    partial.replace(folder / "config.json")
+    if command.resume and resume is None:
+        print(f"{folder} has no checkpoint yet: starting from the beginning")
+    workers.wait()
+    return resume
+
+
+def _generator(command: Command, resume: dict[str, Any] | None) -> nn.Module:
+    options = NETWORKS[command.generator].from_command(
+        command.scale, filters=command.gen_filters or None, blocks=command.gen_res_blocks
+    )
+    if command.batch_norm:
+        if command.generator != "srresnet":
+            raise OptionsError(f"--batch-norm belongs to srresnet and srgan, not to {command.network}")
+        options |= {"batch_norm": True}
+    network = build(command.generator, **options)
+    if resume and (resume["network"], resume["network_options"]) != (command.generator, network.options):
+        raise CheckpointError(
+            f"{command.folder} was trained as {resume['network']} {resume['network_options']}, "
+            f"not {command.generator} {network.options}"
+        )
+    if command.init and not resume:
+        taken, left = take_matching(network, initial_weights(command.init, command.scale))
+        if not taken:
+            raise CheckpointError(f"{command.init} has no tensor that fits {command.generator}: {', '.join(left[:5])} ...")
+        print(f"{command.init}: took {len(taken)} tensors; left out: {', '.join(left) or 'none'}")
+    return network
+
+
+def _patches(command: Command, hardware: Hardware, workers: Workers, folder: Path) -> Patches:
+    if workers.chief:
+        photos = open_photos(command.inputs, folder / "photos.pack", say=print)
+    workers.wait()  # the chief has packed; the others find it done
+    if not workers.chief:
+        photos = open_photos(command.inputs, folder / "photos.pack", say=lambda _: None)
+    return Patches(
+        photos, command.scale, patch_size=command.patch_size, batch_size=command.batch_size, patches=command.patches,
+        seed=command.seed, degradation=Degradation(command.apply_blur, command.apply_noise, tuple(command.apply_jpeg)),
+        device=hardware.device, rank=workers.rank, world=workers.world,
+    )  # fmt: skip
+
+
+def _losses(command: Command, hardware: Hardware) -> Losses:
+    def loss(kind: str) -> nn.Module:
+        return content_loss(
+            kind, layer=command.vgg_layer, weights=command.perceptual_weights, scale=command.loss_scale, say=print
+        ).to(hardware.device)
+
+    return Losses(
+        pixels=loss("l1" if command.content == "l1" else "mse"), content=loss(command.content),
+        content_weight=command.perceptual_weight, adversarial_weight=command.discr_weight,
+        adversarial=command.adversarial,
+    )  # fmt: skip
+
+
+def _validation(command: Command, hardware: Hardware) -> Validation | None:
+    if command.validate is None:
+        return None
+    paths = pictures_in(command.validate)
+    if not paths:
+        raise ValueError(f"--validate {command.validate} holds no picture")
+    weights = find_lpips_weights(command.lpips_weights)
+    return Validation(
+        sharp_pairs(paths, command.scale, crop=VALIDATION_EDGE), command.scale,
+        lpips=Lpips(weights) if weights else None, equalize=command.equalize_colors,
+    )  # fmt: skip
+
+
+def _list_networks(scale: int) -> None:
+    rows = [("NETWORK", "PAPER", "PARAMETERS", "MULTIPLY-ADDS PER INPUT PIXEL", "WHAT IT IS")]
+    rows += [
+        (each.name, each.paper, f"{each.parameters:,}", f"{each.multiply_adds:,}", each.summary)
+        for each in describe_networks(scale)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for name, paper, *numbers, summary in rows:
+        figures = "  ".join(number.rjust(width) for number, width in zip(numbers, widths[2:], strict=True))
+        print(f"{name.ljust(widths[0])}  {paper.ljust(widths[1])}  {figures}  {summary}")
+    print(f"\nAt x{scale} and their own defaults, as served. srgan is srresnet, trained against a discriminator.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

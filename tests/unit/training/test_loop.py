@@ -1,71 +1,57 @@
+"""Real runs of chetko-train, tiny and whole: they learn, stop, go on and end as the command line says."""
+
 from __future__ import annotations
 
+import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from training.checkpoint import CheckpointError, load_checkpoint, network_of, save_checkpoint, take_matching
+from tests.unit.training.scenes import scene, write_scenes
+from training.checkpoint import load_checkpoint, network_of
 from training.cli import main
 from training.evaluation.restore import bicubic_restorer, mean_scores, torch_restorer
-from training.loop import Schedule
-from training.networks import build
-from training.networks.fast import Fast
 from training.resize import shrink
 
-
-def scene(seed: int, edge: int = 160) -> np.ndarray:
-    """Overlapping antialiased stripes and discs: what bicubic blurs and a network can learn to keep sharp."""
-    random = np.random.default_rng(seed)
-    edge *= 2
-    y, x = np.mgrid[:edge, :edge]
-    image = np.full((edge, edge, 3), random.integers(0, 256, 3), np.uint8)
-    for _ in range(14):
-        angle, period = random.uniform(0, np.pi), random.uniform(40, 120)
-        cy, cx, radius = (*random.uniform(0, edge, 2), random.uniform(30, 120))
-        disc = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
-        stripes = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period) > 0
-        image[disc & stripes] = random.integers(0, 256, 3)
-    return shrink(image, 2)
+COMMAND = [sys.executable, "-m", "training.cli"]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    for seed in range(12):
-        Image.fromarray(scene(seed)).save(folder / f"{seed}.png")
-    return folder
+    return write_scenes(tmp_path_factory.mktemp("photos"), range(12))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def arguments(photos: Path, runs: Path, *more: str) -> list[str]:
-    small = ["--layers", "4", "--gen-filters", "16", "--patch-size", "48", "--batch-size", "8", "--threads", "1"]
-    return [
-        str(photos),
-        "--runs",
-        str(runs),
-        "--model-name",
-        "tiny",
-        "--scale",
-        "2",
-        "--platform",
-        "cpu",
-        *small,
-        *more,
-    ]
+    """A tiny `fast` at x2; whatever ``more`` says wins."""
+    small = "--network fast --gen-res-blocks 4 --gen-filters 16 --patch-size 48 --batch-size 8 --threads 1 --scale 2"
+    where = ["--runs", str(runs), "--model-name", "tiny", "--platform", "cpu", "--no-tensorboard"]
+    return [str(photos), *where, *small.split(), *more]
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_a_trained_network_beats_bicubic_on_pictures_it_never_saw(photos: Path, tmp_path: Path) -> None:
-    assert main(arguments(photos, tmp_path, "--epochs", "4", "--epoch-size", "300", "--learning-rate", "4e-3")) == 0
-    rows = (tmp_path / "tiny/results.csv").read_text().splitlines()
-    losses = [float(row.split(",")[2]) for row in rows[1:]]
+    assert main(arguments(photos, tmp_path, *"--epochs 4 --epoch-size 300 --learning-rate 4e-3".split())) == 0
+    losses = [float(row["loss"]) for row in rows_of(tmp_path / "tiny")]
     assert len(losses) == 4
+    assert losses[-1] < losses[0]
     pairs = [(shrink(scene(seed), 2), scene(seed)) for seed in (100, 101)]
     network = network_of(load_checkpoint(tmp_path / "tiny/last.pt"))
     ours = mean_scores(torch_restorer(network), pairs, 2)["psnr"]
@@ -73,99 +59,158 @@ def test_a_trained_network_beats_bicubic_on_pictures_it_never_saw(photos: Path, 
     assert ours > theirs + 0.5, f"{ours} dB against {theirs} dB of bicubic"
 
 
-def test_killed_and_resumed_equals_uninterrupted(photos: Path, tmp_path: Path) -> None:
-    more = ("--epochs", "5", "--epoch-size", "20", "--seed", "4", "--precision", "float32")
-    assert main(arguments(photos, tmp_path / "whole", *more)) == 0
+# Both stages, a discriminator and noise: everything that a checkpoint has to hold.
+GAME = (
+    "--network srgan --gen-filters 8 --gen-res-blocks 1 --discr-filters 4 --content mse --patch-size 32 --batch-size 4 "
+    "--gen-pretrain 3 --epochs 3 --epoch-size 6 --precision float32 --apply-noise 3 --seed 4"
+).split()
 
-    command = [sys.executable, "-c", "import sys; from training.cli import main; sys.exit(main())"]
-    killed = subprocess.Popen([*command, *arguments(photos, tmp_path / "killed", *more)], stdout=subprocess.DEVNULL)
+
+def test_killed_and_resumed_equals_uninterrupted(photos: Path, tmp_path: Path) -> None:
+    assert main(arguments(photos, tmp_path / "whole", *GAME)) == 0
+
+    killed = subprocess.Popen([*COMMAND, *arguments(photos, tmp_path / "killed", *GAME)], stdout=subprocess.DEVNULL)
     last = tmp_path / "killed/tiny/last.pt"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    stopped_at = load_checkpoint(last)["step"]
-    assert stopped_at < 100, "the run was over before it could be killed"
-    assert main(arguments(photos, tmp_path / "killed", *more, "--resume")) == 0
+    assert load_checkpoint(last)["step"] < 36, "the run was over before it could be killed"
+    where = ["--runs", str(tmp_path / "killed"), "--model-name", "tiny"]
+    assert main(["--resume", *where]) == 0  # the rest it knows from its own folder
 
     whole, resumed = (load_checkpoint(tmp_path / name / "tiny/last.pt") for name in ("whole", "killed"))
-    assert whole["step"] == resumed["step"] == 100
-    for part in ("weights", "ema"):
+    assert whole["step"] == resumed["step"] == 36
+    for part in ("weights", "ema", "discriminator"):
         for name, tensor in whole[part].items():
             assert torch.equal(tensor, resumed[part][name]), f"{part} {name}"
+    steps = [row["step"] for row in rows_of(tmp_path / "killed/tiny")]
+    assert steps == [row["step"] for row in rows_of(tmp_path / "whole/tiny")] == ["6", "12", "18", "24", "30", "36"]
+
+
+def test_resuming_before_the_first_checkpoint_begins_anew(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(photos, tmp_path, *"--resume --epochs 1 --epoch-size 3".split())) == 0
+    assert "no checkpoint yet" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "tiny/last.pt")["step"] == 3
+
+
+def test_the_game_is_played_after_the_pretraining(photos: Path, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "sharp", range(100, 101))
+    assert main(arguments(photos, tmp_path, *GAME, "--validate", str(tmp_path / "sharp"))) == 0
+    rows = rows_of(tmp_path / "tiny")
+    assert [row["stage"] for row in rows] == ["pretrain"] * 3 + ["adversarial"] * 3
+    for row in rows[3:]:
+        assert 0 <= float(row["accuracy"]) <= 1
+        assert float(row["adversarial"]) > 0
+        assert float(row["discriminator"]) > 0
+        assert float(row["psnr"]) > 10
+        # loss = 1 x content + 500 x adversarial
+        expected = float(row["content"]) + 500 * float(row["adversarial"])
+        assert float(row["loss"]) == pytest.approx(expected, rel=1e-3)
+    # PSNR cannot judge a game: without LPIPS the newest checkpoint is the best.
+    assert load_checkpoint(tmp_path / "tiny/best.pt")["step"] == 36
+    strips = sorted((tmp_path / "tiny/samples").iterdir())
+    assert [path.name for path in strips] == [f"epoch-{epoch:04}.png" for epoch in range(1, 7)]
+    # LR | bicubic | SR | HR side by side
+    width, height = Image.open(strips[-1]).size
+    assert width >= 4 * 32
+    assert height >= 32
+
+
+def test_two_processes_do_what_one_does_with_the_doubled_batch(photos: Path, tmp_path: Path) -> None:
+    more = "--epochs 3 --epoch-size 5 --precision float32 --learning-rate 2e-3 --apply-noise 2".split()
+    assert main(arguments(photos, tmp_path / "one", *more, "--batch-size", "8")) == 0
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
+    two = arguments(photos, tmp_path / "two", *more, "--batch-size", "4")
+    done = subprocess.run(
+        [*torchrun, "-m", "training.cli", *two],
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    one, both = (rows_of(tmp_path / name / "tiny") for name in ("one", "two"))
+    assert [float(row["loss"]) for row in both] == pytest.approx([float(row["loss"]) for row in one], rel=1e-4)
+    weights = [load_checkpoint(tmp_path / name / "tiny/last.pt")["weights"] for name in ("one", "two")]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_time_limit_ends_the_run_with_the_schedule_done(photos: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
-    more = ("--epochs", "1", "--epoch-size", "500000", "--time-limit", "2")
-    assert main(arguments(photos, tmp_path, *more)) == 0
+    assert main(arguments(photos, tmp_path, *"--epochs 1 --epoch-size 500000 --time-limit 2".split())) == 0
     assert time.monotonic() - begun < 20
     # Also in the middle of an epoch the work is kept.
     assert 0 < load_checkpoint(tmp_path / "tiny/last.pt")["step"] < 500_000
 
 
-def test_schedule_falls_from_the_rate_to_zero_and_follows_the_clock() -> None:
-    by_steps = Schedule(100, 1e-3)
-    rates = [by_steps.rate(by_steps.progress(step, 0.0)) for step in (0, 50, 100)]
-    assert rates == pytest.approx([1e-3, 5e-4, 0.0])
-    assert Schedule(100, 1e-3, time_limit=10.0).progress(5, 5.0) == 0.5
-
-
-def test_divergence_names_the_step_and_the_checkpoint(
+def test_divergence_names_step_pictures_and_checkpoint(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = ("--epochs", "3", "--epoch-size", "10", "--learning-rate", "1e18", "--precision", "float32")
-    assert main(arguments(photos, tmp_path, *more)) == 1
+    begin = arguments(photos, tmp_path, *"--epochs 1 --epoch-size 2 --precision float32".split())
+    assert main(begin) == 0
+    assert main([*begin, "--resume", "--epochs", "9", "--learning-rate", "1e30"]) == 1
     sentence = capsys.readouterr().err
-    assert "at step 10" in sentence
-    assert "last.pt" in sentence
+    assert "not finite at step" in sentence
+    assert ".png" in sentence
+    assert str(tmp_path / "tiny/last.pt") in sentence
+    good = load_checkpoint(tmp_path / "tiny/last.pt")
+    assert all(torch.isfinite(tensor).all() for tensor in good["ema"].values())
 
 
 def test_validation_pictures_choose_the_best_checkpoint(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sharp = tmp_path / "sharp"
-    sharp.mkdir()
-    assert main(arguments(photos, tmp_path, "--validate", str(sharp))) == 1
+    (tmp_path / "empty").mkdir()
+    assert main(arguments(photos, tmp_path, "--validate", str(tmp_path / "empty"))) == 1
     assert "holds no picture" in capsys.readouterr().err
-    Image.fromarray(scene(100)).save(sharp / "a.png")
-    more = ("--epochs", "6", "--epoch-size", "15", "--learning-rate", "2e-2", "--validate", str(sharp))
-    assert main(arguments(photos, tmp_path, *more)) == 0
-    rows = [row.split(",") for row in (tmp_path / "tiny/results.csv").read_text().splitlines()[1:]]
-    step, quality = max(((int(row[0]), float(row[3])) for row in rows), key=lambda row: row[1])
+    sharp = write_scenes(tmp_path / "sharp", range(100, 101))
+    more = "--epochs 6 --epoch-size 15 --learning-rate 2e-2 --overwrite --keep 2 --validate".split()
+    assert main(arguments(photos, tmp_path, *more, str(sharp))) == 0
+    quality = {int(row["step"]): float(row["psnr"]) for row in rows_of(tmp_path / "tiny")}
+    step = max(quality, key=lambda step: quality[step])
     best = load_checkpoint(tmp_path / "tiny/best.pt")
-    assert (best["step"], best["psnr"]) == (step, pytest.approx(quality))
+    assert (best["step"], best["measured"]["psnr"]) == (step, pytest.approx(quality[step], abs=1e-3))
     pairs = [(shrink(scene(100), 2), scene(100))]
-    assert mean_scores(torch_restorer(network_of(best)), pairs, 2)["psnr"] == pytest.approx(quality, abs=0.01)
+    assert mean_scores(torch_restorer(network_of(best)), pairs, 2)["psnr"] == pytest.approx(quality[step], abs=0.01)
+    kept = sorted(path.name for path in (tmp_path / "tiny").glob("step-*.pt"))
+    assert kept == ["step-00000075.pt", "step-00000090.pt"]
 
 
-def test_x4_starts_from_x2(tmp_path: Path) -> None:
-    small, large = Fast(2, 4, 8), Fast(4, 4, 8)
-    taken, left = take_matching(large, small.state_dict())
-    assert left == ["body.6.weight", "body.6.bias"]
-    assert len(taken) == 6
-    assert torch.equal(large.body[0].weight, small.body[0].weight)
+def test_a_run_is_not_overwritten_by_accident(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = arguments(photos, tmp_path, *"--epochs 1 --epoch-size 2".split())
+    assert main(begin) == 0
+    assert main(begin) == 2
+    assert "--resume goes on" in capsys.readouterr().err
+    assert main([*begin, "--overwrite", "--epoch-size", "3"]) == 0
+    assert [row["step"] for row in rows_of(tmp_path / "tiny")] == ["3"]
 
 
-def test_checkpoints_are_refused_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="does not exist"):
-        load_checkpoint(tmp_path / "no.pt")
-    (tmp_path / "junk.pt").write_bytes(b"junk")
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
-        load_checkpoint(tmp_path / "junk.pt")
-    save_checkpoint(tmp_path / "other.pt", {"weights": {}})
-    with pytest.raises(CheckpointError, match="names no network"):
-        load_checkpoint(tmp_path / "other.pt")
+def test_a_run_starts_from_another_scale(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(photos, tmp_path, *"--epochs 1 --epoch-size 2".split())) == 0
+    first = str(tmp_path / "tiny/best.pt")
+    more = f"--scale 4 --model-name large --init {first} --epochs 1 --epoch-size 1 --learning-rate 1e-12".split()
+    assert main(arguments(photos, tmp_path, *more)) == 0
+    told = capsys.readouterr().out
+    assert "took 6 tensors; left out: body.6.weight, body.6.bias" in told
+    small, large = (load_checkpoint(tmp_path / name / "best.pt")["ema"] for name in ("tiny", "large"))
+    torch.testing.assert_close(large["body.0.weight"], small["body.0.weight"])
+    assert main(arguments(photos, tmp_path, "--init", str(tmp_path / "none.pt"), "--overwrite")) == 1
+    assert "does not exist" in capsys.readouterr().err
 
 
-def test_an_unknown_network_lists_what_there_is() -> None:
-    with pytest.raises(KeyError, match="fast"):
-        build("slow")
-
-
-def test_a_fresh_fast_is_nearest_neighbour() -> None:
-    image = torch.rand(1, 3, 5, 7)
-    out = Fast(4)(image)
-    expected = image.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
-    torch.testing.assert_close(out, expected)
+def test_resuming_as_another_network_is_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = arguments(photos, tmp_path, *"--epochs 1 --epoch-size 1".split())
+    assert main(begin) == 0
+    assert main([*begin, "--resume", "--gen-filters", "12"]) == 1
+    assert "was trained as fast" in capsys.readouterr().err
