@@ -27,7 +27,9 @@ def two_widths(network: str, filters: Sequence[int] | None) -> dict[str, list[in
     if filters is None:
         return {}
     if len(filters) not in (1, 2):
-        raise ValueError(f"--gen-filters: {network} has two hidden layers, so it takes one or two values, not {len(filters)}")
+        raise ValueError(
+            f"--gen-filters: {network} has two hidden layers, so it takes one or two values, not {len(filters)}"
+        )
     return {"filters": [filters[0], filters[-1]]}
 
 

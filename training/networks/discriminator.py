@@ -27,7 +27,9 @@ class Discriminator(nn.Module):
     def __init__(self, filters: int = 32, patch_size: int = 96) -> None:
         super().__init__()
         if patch_size < STRIDE or patch_size % STRIDE:
-            raise ValueError(f"the discriminator takes HR patches whose edge is a multiple of {STRIDE}, not {patch_size}")
+            raise ValueError(
+                f"the discriminator takes HR patches whose edge is a multiple of {STRIDE}, not {patch_size}"
+            )
         self.options: dict[str, Any] = {"filters": filters, "patch_size": patch_size}
         self.patch_size = patch_size
         layers: list[nn.Module] = [nn.Conv2d(3, filters, 3, padding=1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]

@@ -154,7 +154,9 @@ class SRResNet(nn.Module):
         options: dict[str, Any] = {"scale": scale}
         if filters is not None and len(filters) > 1:
             if blocks not in (None, len(filters)):
-                raise ValueError(f"--gen-filters has {len(filters)} widths for {blocks} residual blocks (--gen-res-blocks)")
+                raise ValueError(
+                    f"--gen-filters has {len(filters)} widths for {blocks} residual blocks (--gen-res-blocks)"
+                )
             return options | {"filters": list(filters), "blocks": len(filters)}
         if filters is not None:
             options["filters"] = filters[0]
