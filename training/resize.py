@@ -36,10 +36,13 @@ def axis_weights(length: int, out_length: int, factor: float) -> tuple[npt.NDArr
     weights = keys_cubic((centre[:, None] - indices) / stretch)
     weights /= weights.sum(axis=1, keepdims=True)
     used = np.any(weights != 0.0, axis=0)
-    period = 2 * length
-    mirrored = np.mod(indices, period)
-    mirrored = np.where(mirrored >= length, period - 1 - mirrored, mirrored)
-    return mirrored[:, used], weights[:, used]
+    return mirror(indices, length)[:, used], weights[:, used]
+
+
+def mirror(indices: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
+    """Indices beyond the ends of an axis, turned back inside with the edge sample repeated: -1 -> 0, -2 -> 1."""
+    folded = np.mod(indices, 2 * length)
+    return np.minimum(folded, 2 * length - 1 - folded)
 
 
 def _resize_rows(image: npt.NDArray[np.uint8], factor: float) -> Image8:
