@@ -18,9 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.data import Patches
+from training.distributed import Workers
+from training.game import Game, Losses
 from training.hardware import Hardware, choose_hardware
 from training.journal import Silence
-from training.loop import Losses, train
+from training.loop import train
 from training.losses.content import content_loss
 from training.networks import NETWORKS, build
 from training.pack import Pack, write_pack
@@ -33,7 +35,11 @@ def photographs(folder: Path, count: int = 24, edge: int = 512) -> Pack:
     """A pack of smooth noise: what is in the pictures costs nothing, only their size does."""
     random = np.random.default_rng(0)
     pictures = [
-        (f"{n}", (n, n), np.kron(random.integers(0, 256, (edge // 8, edge // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8))
+        (
+            f"{n}",
+            (n, n),
+            np.kron(random.integers(0, 256, (edge // 8, edge // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8),
+        )
         for n in range(count)
     ]
     write_pack(folder / "photos.pack", pictures)
@@ -81,10 +87,12 @@ def looped(name: str, patches: Patches, hardware: Hardware, steps: int, folder: 
             marks.append(time.perf_counter())
 
     content = content_loss("l1", layer=None, weights=None, scale="8bit", say=print)
+    network = fresh(name, patches.scale)
     train(
-        fresh(name, patches.scale), None, patches, Losses(content, content), Schedule(0, 1, steps + 2, 1e-4), folder,
-        hardware=hardware, journal=Clock(),
-        describe={"network": name, "network_options": fresh(name, patches.scale).options, "recipe": {}},
+        Game(network, None, Losses(content, content), hardware=hardware, workers=Workers()),
+        patches, Schedule(0, 1, steps + 2, 1e-4), folder,
+        hardware=hardware, workers=Workers(), journal=Clock(),
+        describe={"network": name, "network_options": network.options, "recipe": {}},
     )  # fmt: skip
     return marks[-1] - marks[1]
 

@@ -32,7 +32,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def keep_checkpoint(folder: Path, state: dict[str, Any], *, best: bool, keep: int) -> None:
-    """Saves ``state`` as ``step-NNNNNNNN.pt`` and ``last.pt`` (and ``best.pt``), and drops all but ``keep`` numbered ones.
+    """Saves ``state`` as ``step-NNNNNNNN.pt`` and ``last.pt`` (and ``best.pt``); ``keep`` numbered ones stay.
 
     The three names are links to one file where the file system has links.
     """

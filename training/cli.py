@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,27 @@ import torch
 from torch import nn
 
 from training import distributed
-from training.checkpoint import LAST, CheckpointError, initial_weights, load_checkpoint, take_matching
-from training.data import Patches, write_batch_sheet
+from training.batch_sheet import write_batch_sheet
+from training.checkpoint import BEST, LAST, CheckpointError, initial_weights, load_checkpoint, take_matching
+from training.data import Patches, low_resolution
 from training.degradation import Degradation
 from training.distributed import Workers
 from training.evaluation.datasets import pictures_in, sharp_pairs
 from training.evaluation.lpips import Lpips, find_lpips_weights
+from training.game import Game, Losses
 from training.hardware import Hardware, choose_hardware
 from training.journal import Journal, Silence
-from training.loop import DivergedError, Losses, train
+from training.loop import DivergedError, train
 from training.losses.content import content_loss
 from training.networks import NETWORKS, build, describe_networks
 from training.networks.discriminator import Discriminator
 from training.options import Command, OptionsError, parse
-from training.pack import PackError
+from training.pack import Pack, PackError
+from training.photo_files import PhotoError
 from training.photos import open_photos
 from training.schedule import Schedule
 from training.validation import Validation
+from training.weights import WeightsError
 
 VALIDATION_EDGE = 384
 """HR pixels of a validation picture's central square that is measured: an epoch must not wait for whole photographs."""
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OptionsError as error:
         print(f"chetko-train: {error}", file=sys.stderr)
         return 2
-    except (PackError, CheckpointError, DivergedError, ValueError, OSError) as error:
+    except (PhotoError, PackError, WeightsError, CheckpointError, DivergedError, ValueError, OSError) as error:
         print(f"chetko-train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -81,38 +84,48 @@ def _train(command: Command, hardware: Hardware, workers: Workers) -> None:
     folder = command.folder
     resume = _claim(command, workers)
     torch.manual_seed(command.seed)
-    generator = _generator(command, resume)
-    discriminator = Discriminator(filters=command.discr_filters, patch_size=command.patch_size) if (
-        command.discr_weight
-    ) else None  # fmt: skip
+    generator = _generator(command, resume, say=print if workers.chief else _say_nothing)
+    discriminator = (
+        Discriminator(filters=command.discr_filters, patch_size=command.patch_size) if command.discr_weight else None
+    )
+    losses = _losses(command, hardware, say=print if workers.chief else _say_nothing)
+    validation = _validation(command) if workers.chief else None
     patches = _patches(command, hardware, workers, folder)
-    validation = _validation(command, hardware) if workers.chief else None
-    losses = _losses(command, hardware)
     recipe = command.as_json() | {"pictures": len(patches.photos), "hardware": str(hardware), "workers": workers.world}
     if workers.chief:
-        print(
-            f"{len(patches.photos)} pictures, {command.generator} x{command.scale} with "
-            f"{sum(p.numel() for p in generator.parameters()):,} parameters, {hardware}, {folder}/"
-        )
-    with ExitStack() as held:
-        journal: Journal = Silence() if not workers.chief else Journal(
-            folder, tensorboard=command.tensorboard, resumed_at=resume["step"] if resume else 0
-        )  # fmt: skip
-        held.enter_context(journal)
+        parameters = sum(parameter.numel() for parameter in generator.parameters())
+        print(f"{len(patches.photos):,} pictures, {command.generator} x{command.scale} with {parameters:,} parameters")
+        print(f"{hardware}; the run is kept in {folder}/")
+    with _journal(command, workers, resume) as journal:
         train(
-            generator, discriminator, patches, losses,
-            Schedule(
-                command.gen_pretrain, command.epochs, command.epoch_size, command.learning_rate,
-                command.schedule, command.learning_rate_decay, command.learning_rate_epochs, command.time_limit,
+            Game(
+                generator, discriminator, losses, hardware=hardware, workers=workers, ema_decay=command.ema,
+                clip=command.clip_gradients,
             ),
-            folder,
-            hardware=hardware, journal=journal, workers=workers, resume=resume,
+            patches, _schedule(command), folder,
+            hardware=hardware, workers=workers, journal=journal, resume=resume, keep=command.keep,
             describe={"network": command.generator, "network_options": generator.options, "recipe": recipe},
-            ema_decay=command.ema, clip=command.clip_gradients, keep=command.keep,
             measure=validation, sample=validation.strip if validation else None,
         )  # fmt: skip
     if workers.chief:
-        print(f"done: chetko-export {folder / 'best.pt'} -o MODELS/{command.model_name} makes it servable")
+        print(f"done; to serve it: chetko-export {folder / BEST} -o MODELS/{command.model_name}")
+
+
+def _schedule(command: Command) -> Schedule:
+    return Schedule(
+        command.gen_pretrain, command.epochs, command.epoch_size, command.learning_rate, command.schedule,
+        command.learning_rate_decay, command.learning_rate_epochs, command.time_limit,
+    )  # fmt: skip
+
+
+def _journal(command: Command, workers: Workers, resume: dict[str, Any] | None) -> Journal:
+    if not workers.chief:
+        return Silence()
+    return Journal(command.folder, tensorboard=command.tensorboard, resumed_at=resume["step"] if resume else 0)
+
+
+def _say_nothing(_: str) -> None:
+    """The ``say`` of a process that is not the chief."""
 
 
 def _claim(command: Command, workers: Workers) -> dict[str, Any] | None:
@@ -125,7 +138,7 @@ def _claim(command: Command, workers: Workers) -> dict[str, Any] | None:
         return resume
     if last.exists() and not (command.resume or command.overwrite):
         raise OptionsError(
-            f"{folder} holds a run already: --resume goes on with it, --overwrite starts anew, --model-name names another"
+            f"{folder} holds a run already: --resume goes on, --overwrite starts anew, --model-name names another"
         )
     if command.overwrite and folder.exists():
         for path in (*folder.glob("*.pt"), folder / "results.csv"):
@@ -142,7 +155,7 @@ def _claim(command: Command, workers: Workers) -> dict[str, Any] | None:
     return resume
 
 
-def _generator(command: Command, resume: dict[str, Any] | None) -> nn.Module:
+def _generator(command: Command, resume: dict[str, Any] | None, *, say: Callable[[str], None]) -> nn.Module:
     options = NETWORKS[command.generator].from_command(
         command.scale, filters=command.gen_filters or None, blocks=command.gen_res_blocks
     )
@@ -159,28 +172,34 @@ def _generator(command: Command, resume: dict[str, Any] | None) -> nn.Module:
     if command.init and not resume:
         taken, left = take_matching(network, initial_weights(command.init, command.scale))
         if not taken:
-            raise CheckpointError(f"{command.init} has no tensor that fits {command.generator}: {', '.join(left[:5])} ...")
-        print(f"{command.init}: took {len(taken)} tensors; left out: {', '.join(left) or 'none'}")
+            raise CheckpointError(
+                f"{command.init} has no tensor that fits {command.generator}: {', '.join(left[:5])} ..."
+            )
+        say(f"{command.init}: took {len(taken)} tensors; left out: {', '.join(left) or 'none'}")
     return network
 
 
 def _patches(command: Command, hardware: Hardware, workers: Workers, folder: Path) -> Patches:
-    if workers.chief:
-        photos = open_photos(command.inputs, folder / "photos.pack", say=print)
-    workers.wait()  # the chief has packed; the others find it done
+    say = print if workers.chief else _say_nothing
     if not workers.chief:
-        photos = open_photos(command.inputs, folder / "photos.pack", say=lambda _: None)
+        workers.wait()  # the chief packs; the others find it done
+    photos = open_photos(command.inputs, folder / "photos.pack", say=say)
+    if isinstance(photos, Pack) and not command.apply_blur:
+        low_resolution(photos, command.scale, say)
+    if workers.chief:
+        workers.wait()
     return Patches(
         photos, command.scale, patch_size=command.patch_size, batch_size=command.batch_size, patches=command.patches,
         seed=command.seed, degradation=Degradation(command.apply_blur, command.apply_noise, tuple(command.apply_jpeg)),
-        device=hardware.device, rank=workers.rank, world=workers.world,
+        device=hardware.device, rank=workers.rank, world=workers.world, say=say,
     )  # fmt: skip
 
 
-def _losses(command: Command, hardware: Hardware) -> Losses:
+def _losses(command: Command, hardware: Hardware, *, say: Callable[[str], None]) -> Losses:
     def loss(kind: str) -> nn.Module:
+        layer = command.vgg_layer if kind == "vgg" else None
         return content_loss(
-            kind, layer=command.vgg_layer, weights=command.perceptual_weights, scale=command.loss_scale, say=print
+            kind, layer=layer, weights=command.perceptual_weights, scale=command.loss_scale, say=say
         ).to(hardware.device)
 
     return Losses(
@@ -190,7 +209,7 @@ def _losses(command: Command, hardware: Hardware) -> Losses:
     )  # fmt: skip
 
 
-def _validation(command: Command, hardware: Hardware) -> Validation | None:
+def _validation(command: Command) -> Validation | None:
     if command.validate is None:
         return None
     paths = pictures_in(command.validate)

@@ -32,7 +32,11 @@ class Hardware:
 
 
 def choose_hardware(
-    platform: str, precision: str, compile: bool | None, *, say: Callable[[str], None] = print  # noqa: A002
+    platform: str,
+    precision: str,
+    compiled: bool | None,
+    *,
+    say: Callable[[str], None] = print,
 ) -> Hardware:
     """``platform`` gpu or cpu, ``precision`` auto, bf16 or float32, as on the command line."""
     device = torch.device("cpu")
@@ -44,7 +48,7 @@ def choose_hardware(
     elif platform == "gpu":
         say("no CUDA device is available: training on the CPU (--platform cpu says the same without this line)")
     bf16 = multiplies_bf16(device) if precision == "auto" else precision == "bf16"
-    return Hardware(device, bf16, device.type == "cuda" if compile is None else compile)
+    return Hardware(device, bf16, device.type == "cuda" if compiled is None else compiled)
 
 
 def multiplies_bf16(device: torch.device) -> bool:

@@ -68,7 +68,7 @@ OPTIONS: tuple[Option, ...] = (
            at_least=0, at_most=16),
     Option("apply-noise", _DAMAGE, float, 0.0, "Gaussian noise after shrinking, sigma in 8-bit levels", "RADIUS",
            at_least=0, at_most=255),
-    Option("apply-jpeg", _DAMAGE, int, (), "JPEG compression of the small picture: one quality, or several to draw from",
+    Option("apply-jpeg", _DAMAGE, int, (), "JPEG compression of the small picture: one quality, or several to draw",
            "Q", many=True, at_least=1, at_most=100),
     Option("network", _NET, str, "srgan", "what to train (--list-networks tells them apart)",
            choices=tuple(sorted({*NETWORKS, *GENERATOR_OF} - {"bicubic"}))),
@@ -78,14 +78,14 @@ OPTIONS: tuple[Option, ...] = (
            "it is another)", "N", at_least=1),
     Option("batch-norm", _NET, bool, False, "batch normalisation in srresnet, as in the paper; folded at export"),
     Option("discr-filters", _NET, int, 32, "channels of the discriminator's first layer", "N", at_least=1),
-    Option("init", _NET, Path, None, "start from a checkpoint, a .safetensors file or a model's folder: tensors of equal "
-           "name and shape are taken, the rest is listed", "FILE"),
+    Option("init", _NET, Path, None, "start from a checkpoint, a .safetensors file or a model's folder: tensors of "
+           "equal name and shape are taken, the rest is listed", "FILE"),
     Option("content", _LOSS, str, "vgg", "what SR and HR are compared by", choices=("mse", "l1", "vgg")),
     Option("perceptual-weight", _LOSS, float, 1.0, "weight of the content loss", "W", at_least=0),
-    Option("vgg-layer", _LOSS, str, None, "features after this layer's activation (conv5_4 of VGG19, conv5_3 of VGG16)",
+    Option("vgg-layer", _LOSS, str, None, "features after the activation of LAYER (conv5_4 of VGG19, conv5_3 of VGG16)",
            "LAYER"),
-    Option("perceptual-weights", _LOSS, Path, None, "VGG19 or VGG16 file as torchvision publishes it, a .safetensors of "
-           "it, or the word download", "PATH"),
+    Option("perceptual-weights", _LOSS, Path, None, "VGG19 or VGG16 file as torchvision publishes it, a .safetensors "
+           "of it, or the word download", "PATH"),
     Option("discr-weight", _LOSS, float, 500.0, "weight of the adversarial loss; 0: no discriminator", "W", at_least=0),
     Option("adversarial", _LOSS, str, "vanilla", "how the discriminator judges", choices=("vanilla", "relativistic")),
     Option("loss-scale", _LOSS, str, "8bit", "units of the content loss: 8-bit levels, or Ledig's ([-1,1], features / "
@@ -110,8 +110,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("seed", _RUN, int, 0, "of weights, fragments and damage", "N", at_least=0),
     Option("platform", _MACHINE, str, "gpu", "gpu falls back to the processor where there is none, and says so",
            choices=("gpu", "cpu")),
-    Option("precision", _MACHINE, str, "auto", "of forward and backward pass; auto: bf16 where this hardware multiplies "
-           "it faster than float32", choices=("auto", "bf16", "float32")),
+    Option("precision", _MACHINE, str, "auto", "of forward and backward pass; auto: bf16 where this hardware "
+           "multiplies it faster than float32", choices=("auto", "bf16", "float32")),
     Option("compile", _MACHINE, bool, None, "torch.compile the network (on a GPU unless told otherwise)"),
     Option("threads", _MACHINE, int, None, "CPU threads", "N", at_least=1),
     Option("model-name", _OUT, str, "default", "the run's folder under --runs, and the model's name", "NAME"),
@@ -196,7 +196,9 @@ def parser() -> argparse.ArgumentParser:
     action = top.add_argument_group("instead of training")
     action.add_argument("--list-networks", action="store_true", help="tell the networks, their size and their work")
     action.add_argument("--print-config", action="store_true", help="print the effective options as JSON")
-    action.add_argument("--show-batch", type=Path, metavar="OUT.png", help="draw the first batch, as the network sees it")
+    action.add_argument(
+        "--show-batch", type=Path, metavar="OUT.png", help="draw the first batch, as the network sees it"
+    )
     groups = {"instead of training": action}
     for option in OPTIONS:
         group = groups.get(option.group) or groups.setdefault(option.group, top.add_argument_group(option.group))
@@ -204,7 +206,9 @@ def parser() -> argparse.ArgumentParser:
     run = groups[_RUN]
     run.add_argument("--resume", action="store_true", help="go on from the last checkpoint, with the run's own options")
     run.add_argument("--overwrite", action="store_true", help="start anew where a run of this name exists")
-    run.add_argument("--config", type=Path, metavar="FILE.toml", help="options by their names here; the command line wins")
+    run.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="options by their names here; the command line wins"
+    )
     return top
 
 
@@ -310,7 +314,9 @@ def _typed(option: Option, value: Any, where: str) -> Any:
     if not isinstance(value, wanted) or (isinstance(value, bool) and option.kind is not bool):
         raise OptionsError(f"{where}: {option.name} must be {_NAMED[option.kind]}, not {value!r}")
     if option.choices and value not in option.choices:
-        raise OptionsError(f"{where}: {option.name} must be one of {', '.join(map(str, option.choices))}, not {value!r}")
+        raise OptionsError(
+            f"{where}: {option.name} must be one of {', '.join(map(str, option.choices))}, not {value!r}"
+        )
     return option.kind(value)
 
 

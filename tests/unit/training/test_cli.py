@@ -20,7 +20,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(tmp_path_factory.mktemp("photos"), range(3))
 
 
-class Spied(Exception):
+class SpiedError(Exception):
     """Raised in place of training, with all that train was given."""
 
 
@@ -28,22 +28,26 @@ class Spied(Exception):
 def given(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> Any:
     """A function of a command line: what it would have trained with."""
 
-    def spy(generator: Any, discriminator: Any, patches: Any, losses: Any, schedule: Any, folder: Any, **rest: Any) -> None:
-        raise Spied(
-            dict(generator=generator, discriminator=discriminator, patches=patches, losses=losses, schedule=schedule,
-                 folder=folder, **rest)
-        )  # fmt: skip
+    def spy(game: Any, patches: Any, schedule: Any, folder: Any, **rest: Any) -> None:
+        raise SpiedError({
+            "generator": game.generator, "discriminator": game.discriminator, "losses": game.losses, "game": game,
+            "patches": patches, "schedule": schedule, "folder": folder, **rest,
+        })  # fmt: skip
 
     monkeypatch.setattr(cli, "train", spy)
 
     def run(line: str) -> dict[str, Any]:
         command = [str(photos), "--runs", str(tmp_path), "--content", "mse", "--platform", "cpu", *line.split()]
-        with pytest.raises(Spied) as caught:
+        with pytest.raises(SpiedError) as caught:
             main(command)
         found: dict[str, Any] = caught.value.args[0]
         return found
 
     return run
+
+
+def of_black_and_white(loss: torch.nn.Module) -> float:
+    return float(loss(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)))
 
 
 # What the option changes, read where it matters; each differs from what the default gives (checked).
@@ -68,16 +72,16 @@ REACHES = [
     ("--discr-weight 7", lambda g: g["losses"].adversarial_weight, 7.0),
     ("--discr-weight 0", lambda g: g["discriminator"], None),
     ("--perceptual-weight 3", lambda g: g["losses"].content_weight, 3.0),
-    ("--content l1", lambda g: round(float(g["losses"].content(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))), 3), 255.0),
-    ("--loss-scale paper", lambda g: round(float(g["losses"].content(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))), 3), 4.0),
+    ("--content l1", lambda g: of_black_and_white(g["losses"].content), 255.0),
+    ("--loss-scale paper", lambda g: of_black_and_white(g["losses"].content), 4.0),
     ("--adversarial relativistic", lambda g: g["losses"].adversarial, "relativistic"),
     ("--gen-pretrain 4", lambda g: g["schedule"].pretrain, 4),
     ("--apply-blur 1.5", lambda g: g["patches"].degradation.blur, 1.5),
     ("--apply-noise 4", lambda g: g["patches"].degradation.noise, 4.0),
     ("--apply-jpeg 30 60", lambda g: g["patches"].degradation.jpeg, (30, 60)),
     ("--seed 3", lambda g: g["patches"].seed, 3),
-    ("--ema 0.5", lambda g: g["ema_decay"], 0.5),
-    ("--clip-gradients 2", lambda g: g["clip"], 2.0),
+    ("--ema 0.5", lambda g: g["game"].ema.decay, 0.5),
+    ("--clip-gradients 2", lambda g: g["game"]._clip, 2.0),
     ("--keep 9", lambda g: g["keep"], 9),
     ("--model-name faces", lambda g: g["folder"].name, "faces"),
     ("--precision bf16", lambda g: g["hardware"].bf16, True),
@@ -87,11 +91,15 @@ REACHES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "read", "expected"), REACHES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("line", "read", "expected"), REACHES, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_each_option_reaches_its_place(given: Any, line: str, read: Any, expected: Any) -> None:
     if line != "--precision bf16" or not given("")["hardware"].bf16:  # a machine with bf16 chooses it by itself
         assert read(given("")) != expected, "the default already is what the option asks for: the test cannot fail"
-    assert read(given(line)) == pytest.approx(expected) if isinstance(expected, float) else read(given(line)) == expected
+    assert (
+        read(given(line)) == pytest.approx(expected) if isinstance(expected, float) else read(given(line)) == expected
+    )
 
 
 def test_the_seed_draws_weights_too(given: Any) -> None:
@@ -105,7 +113,10 @@ def test_validation_equalizes_when_told(given: Any, tmp_path: Path) -> None:
     network = given("--network fast")["generator"].eval()
     with torch.no_grad():  # a network whose colours are wrong
         network.body[-1].bias += 0.2
-    scores = [given(f"--network fast --validate {sharp} {more}")["measure"](network)["psnr"] for more in ("", "--equalize-colors")]
+    scores = [
+        given(f"--network fast --validate {sharp} {more}")["measure"](network)["psnr"]
+        for more in ("", "--equalize-colors")
+    ]
     assert scores[1] > scores[0] + 3
 
 
@@ -129,7 +140,7 @@ def test_falling_back_to_the_processor_is_told(given: Any, capsys: pytest.Captur
 
 
 def test_print_config_is_json_of_what_is_in_force(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("photos --network fast --epochs 3 --print-config".split()) == 0
+    assert main(["photos", "--network", "fast", "--epochs", "3", "--print-config"]) == 0
     config = json.loads(capsys.readouterr().out)
     assert (config["inputs"], config["epochs"], config["learning-rate"]) == (["photos"], 3, 1e-3)
 

@@ -37,7 +37,7 @@ def one_thread() -> None:
 
 def arguments(photos: Path, runs: Path, *more: str) -> list[str]:
     """A tiny `fast` at x2; whatever ``more`` says wins."""
-    small = "--network fast --gen-res-blocks 4 --gen-filters 16 --patch-size 48 --batch-size 8 --threads 1 --scale 2"
+    small = "--network fast --gen-res-blocks 2 --gen-filters 16 --patch-size 48 --batch-size 8 --threads 1 --scale 2"
     where = ["--runs", str(runs), "--model-name", "tiny", "--platform", "cpu", "--no-tensorboard"]
     return [str(photos), *where, *small.split(), *more]
 
@@ -48,7 +48,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_trained_network_beats_bicubic_on_pictures_it_never_saw(photos: Path, tmp_path: Path) -> None:
-    assert main(arguments(photos, tmp_path, *"--epochs 4 --epoch-size 300 --learning-rate 4e-3".split())) == 0
+    assert main(arguments(photos, tmp_path, *["--epochs", "4", "--epoch-size", "300", "--learning-rate", "4e-3"])) == 0
     losses = [float(row["loss"]) for row in rows_of(tmp_path / "tiny")]
     assert len(losses) == 4
     assert losses[-1] < losses[0]
@@ -60,10 +60,34 @@ def test_a_trained_network_beats_bicubic_on_pictures_it_never_saw(photos: Path, 
 
 
 # Both stages, a discriminator and noise: everything that a checkpoint has to hold.
-GAME = (
-    "--network srgan --gen-filters 8 --gen-res-blocks 1 --discr-filters 4 --content mse --patch-size 32 --batch-size 4 "
-    "--gen-pretrain 3 --epochs 3 --epoch-size 6 --precision float32 --apply-noise 3 --seed 4"
-).split()
+GAME = [
+    "--network",
+    "srgan",
+    "--gen-filters",
+    "8",
+    "--gen-res-blocks",
+    "1",
+    "--discr-filters",
+    "4",
+    "--content",
+    "mse",
+    "--patch-size",
+    "32",
+    "--batch-size",
+    "4",
+    "--gen-pretrain",
+    "3",
+    "--epochs",
+    "3",
+    "--epoch-size",
+    "6",
+    "--precision",
+    "float32",
+    "--apply-noise",
+    "3",
+    "--seed",
+    "4",
+]
 
 
 def test_killed_and_resumed_equals_uninterrupted(photos: Path, tmp_path: Path) -> None:
@@ -92,7 +116,7 @@ def test_killed_and_resumed_equals_uninterrupted(photos: Path, tmp_path: Path) -
 def test_resuming_before_the_first_checkpoint_begins_anew(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(photos, tmp_path, *"--resume --epochs 1 --epoch-size 3".split())) == 0
+    assert main(arguments(photos, tmp_path, *["--resume", "--epochs", "1", "--epoch-size", "3"])) == 0
     assert "no checkpoint yet" in capsys.readouterr().out
     assert load_checkpoint(tmp_path / "tiny/last.pt")["step"] == 3
 
@@ -121,7 +145,18 @@ def test_the_game_is_played_after_the_pretraining(photos: Path, tmp_path: Path) 
 
 
 def test_two_processes_do_what_one_does_with_the_doubled_batch(photos: Path, tmp_path: Path) -> None:
-    more = "--epochs 3 --epoch-size 5 --precision float32 --learning-rate 2e-3 --apply-noise 2".split()
+    more = [
+        "--epochs",
+        "3",
+        "--epoch-size",
+        "5",
+        "--precision",
+        "float32",
+        "--learning-rate",
+        "2e-3",
+        "--apply-noise",
+        "2",
+    ]
     assert main(arguments(photos, tmp_path / "one", *more, "--batch-size", "8")) == 0
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,7 +177,7 @@ def test_two_processes_do_what_one_does_with_the_doubled_batch(photos: Path, tmp
 
 def test_a_time_limit_ends_the_run_with_the_schedule_done(photos: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
-    assert main(arguments(photos, tmp_path, *"--epochs 1 --epoch-size 500000 --time-limit 2".split())) == 0
+    assert main(arguments(photos, tmp_path, *["--epochs", "1", "--epoch-size", "500000", "--time-limit", "2"])) == 0
     assert time.monotonic() - begun < 20
     # Also in the middle of an epoch the work is kept.
     assert 0 < load_checkpoint(tmp_path / "tiny/last.pt")["step"] < 500_000
@@ -151,7 +186,7 @@ def test_a_time_limit_ends_the_run_with_the_schedule_done(photos: Path, tmp_path
 def test_divergence_names_step_pictures_and_checkpoint(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begin = arguments(photos, tmp_path, *"--epochs 1 --epoch-size 2 --precision float32".split())
+    begin = arguments(photos, tmp_path, *["--epochs", "1", "--epoch-size", "2", "--precision", "float32"])
     assert main(begin) == 0
     assert main([*begin, "--resume", "--epochs", "9", "--learning-rate", "1e30"]) == 1
     sentence = capsys.readouterr().err
@@ -169,7 +204,18 @@ def test_validation_pictures_choose_the_best_checkpoint(
     assert main(arguments(photos, tmp_path, "--validate", str(tmp_path / "empty"))) == 1
     assert "holds no picture" in capsys.readouterr().err
     sharp = write_scenes(tmp_path / "sharp", range(100, 101))
-    more = "--epochs 6 --epoch-size 15 --learning-rate 2e-2 --overwrite --keep 2 --validate".split()
+    more = [
+        "--epochs",
+        "6",
+        "--epoch-size",
+        "15",
+        "--learning-rate",
+        "2e-2",
+        "--overwrite",
+        "--keep",
+        "2",
+        "--validate",
+    ]
     assert main(arguments(photos, tmp_path, *more, str(sharp))) == 0
     quality = {int(row["step"]): float(row["psnr"]) for row in rows_of(tmp_path / "tiny")}
     step = max(quality, key=lambda step: quality[step])
@@ -181,10 +227,8 @@ def test_validation_pictures_choose_the_best_checkpoint(
     assert kept == ["step-00000075.pt", "step-00000090.pt"]
 
 
-def test_a_run_is_not_overwritten_by_accident(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begin = arguments(photos, tmp_path, *"--epochs 1 --epoch-size 2".split())
+def test_a_run_is_not_overwritten_by_accident(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin = arguments(photos, tmp_path, *["--epochs", "1", "--epoch-size", "2"])
     assert main(begin) == 0
     assert main(begin) == 2
     assert "--resume goes on" in capsys.readouterr().err
@@ -192,10 +236,8 @@ def test_a_run_is_not_overwritten_by_accident(
     assert [row["step"] for row in rows_of(tmp_path / "tiny")] == ["3"]
 
 
-def test_a_run_starts_from_another_scale(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments(photos, tmp_path, *"--epochs 1 --epoch-size 2".split())) == 0
+def test_a_run_starts_from_another_scale(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(photos, tmp_path, *["--epochs", "1", "--epoch-size", "2"])) == 0
     first = str(tmp_path / "tiny/best.pt")
     more = f"--scale 4 --model-name large --init {first} --epochs 1 --epoch-size 1 --learning-rate 1e-12".split()
     assert main(arguments(photos, tmp_path, *more)) == 0
@@ -210,7 +252,7 @@ def test_a_run_starts_from_another_scale(
 def test_resuming_as_another_network_is_refused(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begin = arguments(photos, tmp_path, *"--epochs 1 --epoch-size 1".split())
+    begin = arguments(photos, tmp_path, *["--epochs", "1", "--epoch-size", "1"])
     assert main(begin) == 0
     assert main([*begin, "--resume", "--gen-filters", "12"]) == 1
     assert "was trained as fast" in capsys.readouterr().err

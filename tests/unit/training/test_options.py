@@ -30,10 +30,53 @@ def test_defaults_are_the_originals() -> None:
 
 def test_every_option_of_the_original_is_taken() -> None:
     command = parse(
-        "photos more.png --scale 2 --epochs 3 --equalize-colors --model-name faces --apply-blur 1.5 --apply-noise 4 "
-        "--apply-jpeg 30 50 70 --epoch-size 8 --batch-size 4 --patches 2 --learning-rate 2e-4 --learning-rate-decay 0.9 "
-        "--learning-rate-epochs 5 --gen-filters 32 48 64 --gen-res-blocks 3 --perceptual-weight 0.5 --discr-weight 100 "
-        "--discr-filters 16 --gen-pretrain 2 --platform cpu".split()
+        [
+            "photos",
+            "more.png",
+            "--scale",
+            "2",
+            "--epochs",
+            "3",
+            "--equalize-colors",
+            "--model-name",
+            "faces",
+            "--apply-blur",
+            "1.5",
+            "--apply-noise",
+            "4",
+            "--apply-jpeg",
+            "30",
+            "50",
+            "70",
+            "--epoch-size",
+            "8",
+            "--batch-size",
+            "4",
+            "--patches",
+            "2",
+            "--learning-rate",
+            "2e-4",
+            "--learning-rate-decay",
+            "0.9",
+            "--learning-rate-epochs",
+            "5",
+            "--gen-filters",
+            "32",
+            "48",
+            "64",
+            "--gen-res-blocks",
+            "3",
+            "--perceptual-weight",
+            "0.5",
+            "--discr-weight",
+            "100",
+            "--discr-filters",
+            "16",
+            "--gen-pretrain",
+            "2",
+            "--platform",
+            "cpu",
+        ]
     )
     assert command.inputs == [Path("photos"), Path("more.png")]
     assert command.apply_jpeg == [30, 50, 70]
@@ -66,7 +109,7 @@ def test_every_option_can_stand_in_a_file_and_comes_back_from_it(option: object,
     name = option.name  # type: ignore[attr-defined]
     assert name in values
     changed = {
-        bool: not values[name], int: 32, float: 0.25, str: "relu", Path: "some/where",
+        bool: not values[name], int: 48, float: 0.25, str: "relu", Path: "some/where",
     }[option.kind]  # type: ignore[attr-defined]  # fmt: skip
     if option.choices:  # type: ignore[attr-defined]
         changed = next(choice for choice in option.choices if choice != values[name])  # type: ignore[attr-defined]

@@ -1,0 +1,147 @@
+"""One training step: the generator's, and the discriminator's answer to it.
+
+C. Ledig et al., "Photo-realistic single image super-resolution using a generative adversarial network", CVPR 2017:
+the players of eq. 2, the generator's loss of eq. 3. Without a discriminator it is plain training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.data import Batch
+from training.distributed import Workers
+from training.ema import Ema
+from training.hardware import Hardware
+from training.losses.adversarial import discriminator_accuracy, discriminator_loss, generator_loss
+
+Stage = Literal["pretrain", "content", "adversarial"]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What is minimised."""
+
+    pixels: nn.Module
+    """(SR, HR) -> scalar: of the generator alone (``pretrain``)."""
+    content: nn.Module
+    """(SR, HR) -> scalar: after that."""
+    content_weight: float = 1.0
+    adversarial_weight: float = 0.0
+    adversarial: Literal["vanilla", "relativistic"] = "vanilla"
+
+
+class Game:
+    """The networks that learn, with their optimisers and the generator's average."""
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module | None,
+        losses: Losses,
+        *,
+        hardware: Hardware,
+        workers: Workers,
+        ema_decay: float = 0.999,
+        clip: float = 0.0,
+    ) -> None:
+        """``clip``: largest norm of the generator's gradient, 0 for none."""
+        self.losses = losses
+        self._workers = workers
+        self._clip = clip
+        device, memory = hardware.device, hardware.memory_format
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=hardware.bf16)
+        self.generator = generator.to(device, memory_format=memory).train()
+        self.ema = Ema(generator, ema_decay)
+        self._optimiser = _adam(generator)
+        self._restore = torch.compile(generator) if hardware.compile else generator
+        self.discriminator = discriminator
+        if discriminator is not None:
+            discriminator.to(device, memory_format=memory).train()
+            self._judges = _adam(discriminator)
+            self._judge = torch.compile(discriminator) if hardware.compile else discriminator
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of both players."""
+        for optimiser in (self._optimiser, *([self._judges] if self.discriminator is not None else [])):
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+    def generator_step(self, batch: Batch, stage: Stage, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Moves the generator once. Returns (SR of the batch, the losses by name), on the device."""
+        with self._autocast:
+            restored = self._restore(batch.small)
+        restored = restored.float()
+        told: dict[str, Tensor] = {}
+        if stage == "pretrain":
+            loss = self.losses.pixels(restored, batch.large)
+        else:
+            told["content"] = self.losses.content(restored, batch.large)
+            loss = self.losses.content_weight * told["content"]
+        if stage == "adversarial":
+            told["adversarial"] = self._fooling(restored, batch.large)
+            loss = loss + self.losses.adversarial_weight * told["adversarial"]
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._workers.average_gradients(self.generator)
+        if self._clip:
+            nn.utils.clip_grad_norm_(self.generator.parameters(), self._clip)
+        self._optimiser.step()
+        self.ema.update(self.generator, step)
+        return restored.detach(), {"loss": loss, **told}
+
+    def _fooling(self, restored: Tensor, real: Tensor) -> Tensor:
+        """How badly the discriminator is fooled. It stands still here: gradients pass through it to ``restored``."""
+        assert self.discriminator is not None  # noqa: S101  # the stage is adversarial
+        self.discriminator.requires_grad_(False)
+        with self._autocast:
+            fake = self._judge(restored)
+            known = self._judge(real) if self.losses.adversarial == "relativistic" else None
+        self.discriminator.requires_grad_(True)
+        return generator_loss(self.losses.adversarial, fake, known)
+
+    def discriminator_step(self, restored: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Moves the discriminator once, on (SR, HR) of a batch; returns its loss and how often it was right."""
+        assert self.discriminator is not None  # noqa: S101  # the stage is adversarial
+        kind = self.losses.adversarial
+        with self._autocast:
+            of_real, of_fake = self._judge(real), self._judge(restored)
+        loss = discriminator_loss(kind, of_real, of_fake)
+        self._judges.zero_grad(set_to_none=True)
+        loss.backward()
+        self._workers.average_gradients(self.discriminator)
+        self._judges.step()
+        return {"discriminator": loss, "accuracy": discriminator_accuracy(kind, of_real, of_fake)}
+
+    def state(self) -> dict[str, Any]:
+        """All that a run needs to go on, but for its step."""
+        playing = self.discriminator is not None
+        return {
+            "weights": self.generator.state_dict(), "ema": self.ema.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "discriminator": self.discriminator.state_dict() if playing else None,
+            "judges": self._judges.state_dict() if playing else None,
+        }  # fmt: skip
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Puts back what ``state`` gave. A discriminator that the state does not have stays fresh."""
+        self.generator.load_state_dict(state["weights"])
+        self.ema.network.load_state_dict(state["ema"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        if self.discriminator is not None and state["discriminator"] is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+            self._judges.load_state_dict(state["judges"])
+
+    def share(self) -> None:
+        """Gives all processes the chief's networks."""
+        self._workers.share([self.generator, self.ema.network])
+        if self.discriminator is not None:
+            self._workers.share([self.discriminator])
+
+
+def _adam(network: nn.Module) -> torch.optim.Optimizer:
+    # The rate is set before every step.
+    return torch.optim.Adam(network.parameters(), lr=0.0, betas=(0.9, 0.99))
