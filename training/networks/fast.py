@@ -51,7 +51,7 @@ class Fast(nn.Module):
 
     @classmethod
     def from_command(cls, scale: int, *, filters: Sequence[int] | None, blocks: int | None) -> dict[str, Any]:
-        """Constructor options: ``--gen-filters`` is the width, ``--gen-res-blocks`` counts the inner layers."""
+        """Constructor options: ``--gen-filters`` is the width, ``--gen-res-blocks`` the layers between the ends."""
         return {"scale": scale} | one_width("fast", filters) | ({} if blocks is None else {"layers": blocks + 2})
 
     def forward(self, image: Tensor) -> Tensor:
