@@ -17,6 +17,7 @@ from training.batch_sheet import write_batch_sheet
 from training.checkpoint import BEST, LAST, CheckpointError, initial_weights, load_checkpoint, take_matching
 from training.data import Patches, low_resolution
 from training.degradation import Degradation
+from training.degraded_pictures import degraded_pairs
 from training.distributed import Workers
 from training.evaluation.datasets import pictures_in, sharp_pairs
 from training.evaluation.lpips import Lpips, find_lpips_weights
@@ -190,9 +191,13 @@ def _patches(command: Command, hardware: Hardware, workers: Workers, folder: Pat
         workers.wait()
     return Patches(
         photos, command.scale, patch_size=command.patch_size, batch_size=command.batch_size, patches=command.patches,
-        seed=command.seed, degradation=Degradation(command.apply_blur, command.apply_noise, tuple(command.apply_jpeg)),
+        seed=command.seed, degradation=_degradation(command),
         device=hardware.device, rank=workers.rank, world=workers.world, say=say,
     )  # fmt: skip
+
+
+def _degradation(command: Command) -> Degradation:
+    return Degradation(command.apply_blur, command.apply_noise, tuple(command.apply_jpeg))
 
 
 def _losses(command: Command, hardware: Hardware, *, say: Callable[[str], None]) -> Losses:
@@ -217,7 +222,8 @@ def _validation(command: Command) -> Validation | None:
         raise ValueError(f"--validate {command.validate} holds no picture")
     weights = find_lpips_weights(command.lpips_weights)
     return Validation(
-        sharp_pairs(paths, command.scale, crop=VALIDATION_EDGE), command.scale,
+        degraded_pairs(sharp_pairs(paths, command.scale, crop=VALIDATION_EDGE), command.scale, _degradation(command)),
+        command.scale,
         lpips=Lpips(weights) if weights else None, equalize=command.equalize_colors,
     )  # fmt: skip
 
