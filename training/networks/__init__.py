@@ -5,8 +5,8 @@ What each class owes the rest of the project:
 - keyword options with defaults in the constructor, and ``options``, all of them as JSON can hold them, ``scale``
   included: ``build(name, **options)`` makes the same network again;
 - ``forward``: (N, 3, H, W) RGB in [0, 1], any H, W >= 1 -> (N, 3, scale*H, scale*W), not clamped;
-- ``receptive_field_radius``, in input pixels: guaranteed that an output pixel depends on no input pixel further away;
-  a whole number of input pixels away when rounded up, as tiles are cut;
+- ``receptive_field_radius``, in input pixels: guaranteed, when rounded up, that the output pixels made of one input
+  pixel depend on no input pixel further away, so a tile cut with that border equals the whole picture;
 - ``for_serving()``: an independent copy in eval mode and in the cheapest plain form, computing the same to rounding;
 - ``from_command(scale, filters=, blocks=)``: the constructor's options for ``--gen-filters`` and ``--gen-res-blocks``
   (None: not given, the network's own default holds), or ``ValueError`` with a sentence where it cannot follow;

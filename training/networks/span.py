@@ -24,9 +24,9 @@ class WideConvolution(nn.Module):
     """(N, inside, H, W) -> (N, width, H, W): 1x1, 3x3, 1x1 and a 1x1 skip, which together are one 3x3 convolution.
 
     Nothing non-linear lies between them, so their kernels multiply into one (``merged``). Training runs that one,
-    too: multiplying the kernels once a step costs what the convolution costs on a few hundred pixels, while running
-    the branches would make a step five times as expensive. The gradient still goes to the branches, and that is what
-    makes the over-parameterised form learn better.
+    too: a step of the default network then costs 1.1 times one of the served form, and 4.6 times if the branches
+    were run (forward and backward, 16 patches of 24 px, one core). The gradient still goes to the branches, and
+    that is what makes the over-parameterised form learn better.
     """
 
     def __init__(self, inside: int, width: int) -> None:

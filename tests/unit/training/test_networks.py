@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_export.serving import Served8, write_onnx
+from training.checkpoint import take_matching
 from training.networks import NETWORKS, build, describe_networks
 from training.networks.bicubic import Bicubic
 from training.networks.discriminator import Discriminator
@@ -239,6 +240,13 @@ def test_srresnet_with_one_width_per_block_has_1x1_skips_where_they_differ() -> 
 
 def test_srresnet_defaults_are_the_originals() -> None:
     assert SRResNet().options == {"scale": 4, "filters": 64, "blocks": 4, "batch_norm": False}
+
+
+def test_srresnet_x4_starts_from_all_of_x2() -> None:
+    small, large = SRResNet(2, 8, 2), SRResNet(4, 8, 2)
+    taken, left = take_matching(large, small.state_dict())
+    assert not left
+    assert set(large.state_dict()) - set(taken) == {"steps.0.0.weight", "steps.0.0.bias", "steps.0.2.weight"}
 
 
 def test_srresnet_starts_without_a_checkerboard() -> None:
