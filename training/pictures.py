@@ -21,8 +21,9 @@ def labelled_strip(panels: Sequence[tuple[str, str, Image8]]) -> Image.Image:
     """(label, caption, pixels) from left to right -> an RGB picture on white.
 
     ``pixels`` are (H, W, 3) or (H, W) uint8 of one height; they are copied as they are, never resampled. Labels and
-    captions are English (the font that ships with Pillow draws no Cyrillic), of one line each, in a size that stays
-    readable when a README shrinks the strip to its column; a column gets wider than its picture where the text is.
+    captions are one line each, in English and ASCII (the font that ships with Pillow draws boxes for Cyrillic, and for
+    the multiplication sign), in a size that stays readable when a README shrinks the strip to its column; a column
+    gets wider than its picture where the text is.
     Raises ``ValueError`` without panels or when the heights differ.
     """
     heights = {pixels.shape[0] for _, _, pixels in panels}

@@ -61,10 +61,10 @@ class Validation:
         squares = small[top : top + height, left : left + width].repeat(self.scale, axis=0).repeat(self.scale, axis=1)
         return labelled_strip(
             [
-                ("LR", f"{width} × {height} px", squares),
+                ("LR", f"{width} x {height} px", squares),
                 ("bicubic", captions[0], enlarged[0][rows, columns]),
                 ("SR", captions[1], enlarged[1][rows, columns]),
-                ("HR", f"{width * self.scale} × {height * self.scale} px", large[rows, columns]),
+                ("HR", f"{width * self.scale} x {height * self.scale} px", large[rows, columns]),
             ]
         )
 

@@ -4,7 +4,7 @@
 its non-saturating form -log D(G(z)), which is also SRGAN's (Ledig et al. 2017, eq. 6).
 
 ``relativistic``: A. Jolicoeur-Martineau, "The relativistic discriminator: a key element missing from standard GAN",
-ICLR 2019 (arXiv 1807.00734, 2018), section 4.3, RaSGAN: a picture is compared with the average of the other kind,
+ICLR 2019 (arXiv 1807.00734, 2018), RaSGAN: a picture is compared with the average of the other kind,
 D(x_r) = sigmoid(C(x_r) - mean C(x_f)), D(x_f) = sigmoid(C(x_f) - mean C(x_r)).
 
 -log sigmoid(c) is softplus(-c) and -log(1 - sigmoid(c)) is softplus(c): finite, with gradient, at every logit, where
