@@ -207,11 +207,26 @@ def _losses(command: Command, hardware: Hardware, *, say: Callable[[str], None])
             kind, layer=layer, weights=command.perceptual_weights, scale=command.loss_scale, say=say
         ).to(hardware.device)
 
+    _warn_of_balance(command, say)
+    content = loss(command.content)
+    if command.patch_size < content.smallest:
+        raise OptionsError(
+            f"--patch-size must be at least {content.smallest} for {content.description}, not {command.patch_size}"
+        )
     return Losses(
-        pixels=loss("l1" if command.content == "l1" else "mse"), content=loss(command.content),
+        pixels=loss("l1" if command.content == "l1" else "mse"), content=content,
         content_weight=command.perceptual_weight, adversarial_weight=command.discr_weight,
         adversarial=command.adversarial,
     )  # fmt: skip
+
+
+def _warn_of_balance(command: Command, say: Callable[[str], None]) -> None:
+    """500 balances VGG features; pixels weigh so little beside it that the picture would be the discriminator's."""
+    if command.content != "vgg" and command.discr_weight and "discr_weight" not in command.given:
+        say(
+            f"--discr-weight {command.discr_weight:g} is meant for VGG features: with --content {command.content} it "
+            "drowns the content. A third of the content's gradient is --discr-weight 15 for mse and 0.3 for l1"
+        )
 
 
 def _validation(command: Command) -> Validation | None:

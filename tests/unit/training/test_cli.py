@@ -120,6 +120,24 @@ def test_validation_equalizes_when_told(given: Any, tmp_path: Path) -> None:
     assert scores[1] > scores[0] + 3
 
 
+def test_a_weight_that_drowns_the_content_is_told(given: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    given("")
+    assert "--discr-weight 15 for mse" in capsys.readouterr().out
+    given("--discr-weight 15")
+    assert "drowns" not in capsys.readouterr().out
+
+
+def test_patches_too_small_for_the_features_are_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deep(torch.nn.Module):
+        smallest, description = 64, "deep features"
+
+    monkeypatch.setattr(cli, "content_loss", lambda *_, **__: Deep())
+    assert main([str(photos), "--runs", str(tmp_path), "--patch-size", "48"]) == 2
+    assert "at least 64 for deep features" in capsys.readouterr().err
+
+
 def test_without_photographs_it_says_what_to_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "no photographs" in capsys.readouterr().err
