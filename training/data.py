@@ -188,7 +188,9 @@ class Patches:
                 for row, (top, left) in zip(rows, corners, strict=True)
             ]
             region = self._large.cut(places, (outer - 1) * self.scale + len(self._taps))
-            levels = shrunk(region.permute(0, 3, 1, 2).float(), self._taps, self.scale)
+            # On the CPU picture by picture: that stays in its cache, and is too little for torch to spread over threads.
+            parts = region.permute(0, 3, 1, 2).split(1 if self.device.type == "cpu" else len(rows))
+            levels = torch.cat([shrunk(part.float(), self._taps, self.scale) for part in parts])
         drawn = to_device(np.array([(row.noise, row.quality) for row in rows]), self.device)
         levels = self.degradation.after_shrinking(levels, drawn[:, 0], drawn[:, 1])
         inner = [
@@ -242,7 +244,7 @@ def low_resolution(photos: Pack, scale: int, say: Callable[[str], None] = print)
 def _extended(photos: Pack, scale: int, path: Path, say: Callable[[str], None]) -> Pack:
     """``photos``' LR in the pack at ``path``, after adding what it lacks. Raises ``PackError``."""
     wanted = [(entry.name, entry.source) for entry in photos.entries]
-    with suppress(FileNotFoundError, PackError):
+    with suppress(OSError, PackError):
         small = Pack(path).select(wanted)
         if len(small) == len(wanted):
             return small  # also where nothing can be written
