@@ -188,9 +188,7 @@ class Patches:
                 for row, (top, left) in zip(rows, corners, strict=True)
             ]
             region = self._large.cut(places, (outer - 1) * self.scale + len(self._taps))
-            # On the CPU picture by picture: that stays in its cache, and is too little for torch to spread over threads.
-            parts = region.permute(0, 3, 1, 2).split(1 if self.device.type == "cpu" else len(rows))
-            levels = torch.cat([shrunk(part.float(), self._taps, self.scale) for part in parts])
+            levels = shrunk(region.permute(0, 3, 1, 2).float(), self._taps, self.scale)
         drawn = to_device(np.array([(row.noise, row.quality) for row in rows]), self.device)
         levels = self.degradation.after_shrinking(levels, drawn[:, 0], drawn[:, 1])
         inner = [
