@@ -242,7 +242,7 @@ def low_resolution(photos: Pack, scale: int, say: Callable[[str], None] = print)
 def _extended(photos: Pack, scale: int, path: Path, say: Callable[[str], None]) -> Pack:
     """``photos``' LR in the pack at ``path``, after adding what it lacks. Raises ``PackError``."""
     wanted = [(entry.name, entry.source) for entry in photos.entries]
-    with suppress(FileNotFoundError, PackError):
+    with suppress(OSError, PackError):
         small = Pack(path).select(wanted)
         if len(small) == len(wanted):
             return small  # also where nothing can be written
