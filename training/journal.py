@@ -40,16 +40,17 @@ class Journal:
             writer.writeheader()
             writer.writerows(rows)
 
-    def tick(self, epoch: int, epochs: int, done: float, spent: float) -> None:
+    def tick(self, step: int, done: float, spent: float) -> None:
         """Between two epochs, on a terminal: where the run is. Asks nothing of the device."""
         now = time.monotonic()
         if self._live and now - self._shown > _LIVE_SECONDS:
             self._shown = now
-            sys.stderr.write(f"\repoch {epoch + 1}/{epochs}  {done:4.0%}  {_left(done, spent)} left\x1b[K")
+            sys.stderr.write(f"\rstep {step}  {done:4.0%}  {_left(done, spent)} left\x1b[K")
             sys.stderr.flush()
 
-    def epoch(self, epochs: int, done: float, row: dict[str, Any], strip: Image.Image | None) -> None:
-        """An epoch is over: its row goes everywhere, its sample strip beside the checkpoints."""
+    def epoch(self, epochs: int | None, done: float, row: dict[str, Any], strip: Image.Image | None) -> None:
+        """An epoch of ``epochs`` (None: time ends the run) is over: its row goes everywhere, its sample strip beside
+        the checkpoints."""
         with (self.folder / RESULTS).open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore").writerow(
                 {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
@@ -103,8 +104,9 @@ def _left(done: float, spent: float) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def _line(epochs: int, done: float, row: dict[str, Any]) -> str:
-    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"step {row['step']}", f"loss {row['loss']:.5g}"]
+def _line(epochs: int | None, done: float, row: dict[str, Any]) -> str:
+    place = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}" if epochs else f"{done:4.0%} of the time"
+    parts = [place, f"step {row['step']}", f"loss {row['loss']:.5g}"]
     if "adversarial" in row:
         parts.append(f"adversarial {row['adversarial']:.3f}  discriminator {row['discriminator']:.3f} "
                      f"({row['accuracy']:.0%} right)")  # fmt: skip
@@ -124,5 +126,5 @@ class Silence(Journal):
         self._live = False
         self._writer = None
 
-    def epoch(self, epochs: int, done: float, row: dict[str, Any], strip: Image.Image | None) -> None:
+    def epoch(self, epochs: int | None, done: float, row: dict[str, Any], strip: Image.Image | None) -> None:
         pass

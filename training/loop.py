@@ -88,7 +88,7 @@ def train(
             if device.type == "cpu" or over or step % _LOOK_EVERY == 0:
                 _stop_if_diverged(watch, patches, folder)
             if not over:
-                journal.tick(schedule.epoch(done), schedule.all_epochs, done, spent)
+                journal.tick(step, done, spent)
                 continue
 
             means = meter.read(workers)
@@ -105,7 +105,8 @@ def train(
                     "epoch": math.ceil(step / schedule.epoch_size), "step": step, "seconds": round(spent, 1),
                     "stage": stage, "learning_rate": rate, **means, **measured, "images_per_second": images,
                 }  # fmt: skip
-                journal.epoch(schedule.all_epochs, done, row, sample(game.ema.network) if sample else None)
+                epochs = None if schedule.time_limit else schedule.all_epochs
+                journal.epoch(epochs, done, row, sample(game.ema.network) if sample else None)
             workers.wait()
             epoch_began, epoch_step = time.monotonic(), step
     return measured
