@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: ``.venv/bin/python -m docs.make_pictures`` (needs ``make install``)."""
+"""Makes the pictures of README and docs: ``.venv/bin/python -m docs.make_pictures`` (needs ``make install``)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,36 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from training.degradation import Degradation
+from training.degraded_pictures import degraded
 from training.evaluation.restore import onnx_restorer
+from training.pictures import labelled_strip
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT, TOP, WIDTH, HEIGHT = 128, 108, 120, 80  # the kitten's face
 GAP = 8
+DOG_FACE = (72, 64, 110, 110)  # of the example at half its size: top, left, height, width
 
 
-def main() -> None:
+def damage() -> None:
+    """Writes docs/images/damage.png: what each of chetko-train's --apply options does to a small picture."""
+    photo = np.asarray(Image.open(ROOT / "app/web/examples/dog.jpg").convert("RGB"))
+    ways = [
+        ("clean", "no option", Degradation()),
+        ("blur", "--apply-blur 2", Degradation(blur=2.0)),
+        ("noise", "--apply-noise 10", Degradation(noise=10.0)),
+        ("JPEG", "--apply-jpeg 20", Degradation(jpeg=(20,))),
+        ("all three", "in this order", Degradation(blur=2.0, noise=10.0, jpeg=(20,))),
+    ]
+    top, left, height, width = DOG_FACE
+    panels = []
+    for label, caption, degradation in ways:
+        small = degraded(photo, 2, degradation)[top : top + height, left : left + width]
+        panels.append((label, caption, small.repeat(2, axis=0).repeat(2, axis=1)))
+    labelled_strip(panels).save(ROOT / "docs/images/damage.png", optimize=True)
+
+
+def kitten() -> None:
     """Writes docs/images/kitten-x4.png: a region of the example enlarged by bicubic and by ``fast``, side by side.
 
     The whole photo is enlarged, then cut, so that the region has its real neighbourhood.
@@ -30,4 +52,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    kitten()
+    damage()
