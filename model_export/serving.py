@@ -6,6 +6,7 @@ import copy
 import hashlib
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,26 @@ class Served8(nn.Module):
         return torch.round(upscaled * 255.0).to(torch.uint8).permute(0, 2, 3, 1)
 
 
+class ServedHalf(nn.Module):
+    """As ``Served8``, computed in float16, with a second output: whether every value was finite.
+
+    The cast to bytes would hide NaN and infinity. What is told is what the network gave: an overflow that a layer
+    inside turned back into a number (a sigmoid does that to infinity) is not seen.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        upscaled = self.network(image.permute(0, 3, 1, 2).half() / 255.0)
+        # Times zero: finite numbers leave nothing to overflow in the sum, NaN and infinity leave NaN. (IsInf on
+        # float16 needs opset 20.)
+        finite = (upscaled * 0.0).sum() == 0.0
+        clamped = upscaled.clamp(0.0, 1.0)
+        return torch.round(clamped * 255.0).to(torch.uint8).permute(0, 2, 3, 1), finite
+
+
 class ServedFloat(nn.Module):
     """The same network for 16-bit pictures: float32 NHWC in [0, 1] in and out, clamped."""
 
@@ -38,6 +59,19 @@ class ServedFloat(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image.permute(0, 3, 1, 2)).clamp(0.0, 1.0).permute(0, 2, 3, 1)
+
+
+def served_form(network: nn.Module) -> nn.Module:
+    """A float32 copy of ``network`` in the form that runs fastest: its own ``for_serving()`` where it has one, and
+    PReLU whose slopes are all equal as LeakyReLU, which onnxruntime fuses into the convolution before it."""
+    plain = copy.deepcopy(network).float().eval().cpu()
+    if hasattr(plain, "for_serving"):
+        plain = plain.for_serving().eval()
+    for parent in list(plain.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.PReLU) and bool((layer.weight == layer.weight.flatten()[0]).all()):
+                setattr(parent, name, nn.LeakyReLU(layer.weight.flatten()[0].item()))
+    return plain
 
 
 def round_to_half(network: nn.Module) -> nn.Module:
@@ -50,27 +84,34 @@ def round_to_half(network: nn.Module) -> nn.Module:
     return rounded
 
 
-def write_onnx(served: nn.Module, example: Tensor, path: Path) -> None:
-    """Writes ``served`` to ``path`` with free N, H and W.
-
-    Large weights are stored as float16 and cast to float32 by the graph; the runtime folds the cast when it loads,
-    so half the file computes the same numbers (given ``round_to_half`` was applied).
-    """
+def to_onnx(served: nn.Module, example: Tensor, outputs: Sequence[str] = ("upscaled",)) -> onnx.ModelProto:
+    """The graph of ``served`` with free N, H and W."""
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it complains that torchvision is absent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            served.eval(), (example,), dynamo=True, input_names=["image"], output_names=["upscaled"],
+            served.eval(), (example,), dynamo=True, input_names=["image"], output_names=list(outputs),
             dynamic_shapes={"image": free}, opset_version=OPSET, verbose=False,
         )  # fmt: skip
     if program is None:
         raise RuntimeError("torch.onnx.export made no program")
     model = program.model_proto
-    _store_half(model.graph)
     _strip_notes(model)
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    return model
+
+
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Writes a copy of ``model`` to ``path`` in which large weights are stored as float16 wherever that loses nothing.
+
+    The graph casts them to float32; the runtime folds the cast when it loads, so half the file computes the same
+    numbers (given ``round_to_half`` was applied).
+    """
+    stored = onnx.ModelProto()
+    stored.CopyFrom(model)
+    _store_half(stored.graph)
+    onnx.checker.check_model(stored, full_check=True)
+    path.write_bytes(stored.SerializeToString(deterministic=True))
 
 
 def _store_half(graph: onnx.GraphProto, *, at_least: int = 64) -> None:
