@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from training.equalize import match_colours
 from training.evaluation.datasets import Image8, Pair
+from training.evaluation.lpips import Lpips
 from training.evaluation.metrics import luma, psnr, shave, ssim
 from training.resize import matlab_resize
 
@@ -17,9 +20,14 @@ Restorer = Callable[[Image8], Image8]
 """(H, W, 3) RGB -> (scale*H, scale*W, 3), both uint8."""
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Where ``network`` lives; the CPU for one that holds no tensor."""
+    return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), torch.device("cpu"))
+
+
 def torch_restorer(network: nn.Module) -> Restorer:
     """Runs ``network`` in float32 over whole pictures: clamp to [0, 1], times 255, round half to even."""
-    device = next(network.parameters()).device
+    device = device_of(network)
 
     @torch.no_grad()
     def restore(image: Image8) -> Image8:
@@ -43,6 +51,11 @@ def onnx_restorer(path: Path) -> Restorer:
     return lambda image: session.run(None, {"image": np.ascontiguousarray(image)[None]})[0][0]
 
 
+def equalized(restore: Restorer) -> Restorer:
+    """``restore``, and then the colour distribution of its input: the original's ``--equalize-colors``."""
+    return lambda image: match_colours(restore(image), image)
+
+
 def restore_any(restore: Restorer, image: Image8) -> Image8:
     """``restore`` for (H, W, 3), and for (H, W), which is run as three equal channels and averaged."""
     if image.ndim == 3:
@@ -52,21 +65,36 @@ def restore_any(restore: Restorer, image: Image8) -> Image8:
 
 
 def scores(
-    restore: Restorer, small: Image8, large: Image8, scale: int, *, grey_as_rgb: bool = False
+    restore: Restorer,
+    small: Image8,
+    large: Image8,
+    scale: int,
+    *,
+    grey_as_rgb: bool = False,
+    lpips: Lpips | None = None,
 ) -> dict[str, float]:
-    """PSNR (dB) and SSIM of one restored picture against the sharp one, ``scale`` pixels shaved.
+    """``psnr`` (dB) and ``ssim`` of one restored picture against the sharp one, ``scale`` pixels shaved.
 
-    The sharp picture is cut from the top left to multiples of ``scale``.
+    The sharp picture is cut from the top left to multiples of ``scale``. With ``lpips`` its distance, of the whole
+    pictures in RGB, is there too, under that name.
     """
     height, width = (side - side % scale for side in large.shape[:2])
-    restored = restore_any(restore, small)
-    first, second = (shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, large[:height, :width]))
-    return {"psnr": psnr(first, second), "ssim": ssim(first, second)}
+    restored, sharp = restore_any(restore, small), large[:height, :width]
+    first, second = (shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, sharp))
+    row = {"psnr": psnr(first, second), "ssim": ssim(first, second)}
+    return row | {"lpips": lpips.of_pictures(restored, sharp)} if lpips else row
 
 
-def mean_scores(restore: Restorer, pairs: Iterable[Pair], scale: int, *, grey_as_rgb: bool = False) -> dict[str, float]:
+def mean_scores(
+    restore: Restorer,
+    pairs: Iterable[Pair],
+    scale: int,
+    *,
+    grey_as_rgb: bool = False,
+    lpips: Lpips | None = None,
+) -> dict[str, float]:
     """Means over ``pairs`` of what ``scores`` measures per picture, rounded to 4 decimals."""
-    rows = [scores(restore, small, large, scale, grey_as_rgb=grey_as_rgb) for small, large in pairs]
+    rows = [scores(restore, small, large, scale, grey_as_rgb=grey_as_rgb, lpips=lpips) for small, large in pairs]
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
 
 
