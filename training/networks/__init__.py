@@ -1,15 +1,62 @@
-"""The networks, one file each. A new one is a file here and a line in ``NETWORKS``."""
+"""The networks, one file each. A new one is a file here, a line in ``NETWORKS`` and a line in their common test.
+
+What each class owes the rest of the project:
+
+- keyword options with defaults in the constructor, and ``options``, all of them as JSON can hold them, ``scale``
+  included: ``build(name, **options)`` makes the same network again;
+- ``forward``: (N, 3, H, W) RGB in [0, 1], any H, W >= 1 -> (N, 3, scale*H, scale*W), not clamped;
+- ``receptive_field_radius``, in input pixels: guaranteed that an output pixel depends on no input pixel further away;
+  a whole number of input pixels away when rounded up, as tiles are cut;
+- ``for_serving()``: an independent copy in eval mode and in the cheapest plain form, computing the same to rounding;
+- ``from_command(scale, filters=, blocks=)``: the constructor's options for ``--gen-filters`` and ``--gen-res-blocks``
+  (None: not given, the network's own default holds), or ``ValueError`` with a sentence where it cannot follow;
+- ``summary`` (one sentence) and ``paper``, for ``chetko-train --list-networks``.
+
+No global pooling, no attention over the whole picture, no strided path: tiles must equal the whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from training.networks.bicubic import Bicubic
+from training.networks.drcn import DRCN
+from training.networks.espcn import ESPCN
 from training.networks.fast import Fast
+from training.networks.span import SPAN
+from training.networks.srcnn import SRCNN
+from training.networks.srresnet import SRResNet
+from training.networks.vdsr import VDSR
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"fast": Fast}
+NETWORKS: dict[str, type] = {
+    "bicubic": Bicubic,
+    "drcn": DRCN,
+    "espcn": ESPCN,
+    "fast": Fast,
+    "span": SPAN,
+    "srcnn": SRCNN,
+    "srresnet": SRResNet,
+    "vdsr": VDSR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDescription:
+    """A line of ``chetko-train --list-networks``, at the network's default options.
+
+    ``parameters`` and ``multiply_adds`` (of all convolutions, per input pixel) are those of the served form.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    parameters: int
+    multiply_adds: int
 
 
 def build(name: str, **options: Any) -> nn.Module:
@@ -20,3 +67,19 @@ def build(name: str, **options: Any) -> nn.Module:
     if name not in NETWORKS:
         raise KeyError(f"there is no network {name!r}; choose one of: {', '.join(sorted(NETWORKS))}")
     return NETWORKS[name](**options)
+
+
+def describe_networks(scale: int) -> list[NetworkDescription]:
+    """What there is to choose from, in the order of multiply-adds. Computes shapes only: it takes a moment."""
+    lines = []
+    edge = 8
+    for name, kind in NETWORKS.items():
+        with torch.device("meta"), torch.no_grad():
+            served = build(name, scale=scale).for_serving()
+            with FlopCounterMode(display=False) as counter:
+                served(torch.empty(1, 3, edge, edge))
+        parameters = sum(parameter.numel() for parameter in served.parameters())
+        # A multiply-add is two of its operations.
+        per_pixel = round(counter.get_total_flops() / (2 * edge * edge))
+        lines.append(NetworkDescription(name, kind.summary, kind.paper, parameters, per_pixel))
+    return sorted(lines, key=lambda line: line.multiply_adds)

@@ -7,9 +7,15 @@ network", eq. 4). LeakyReLU is fused into the convolution by onnxruntime, PReLU 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from training.networks.command import one_width
 
 NEGATIVE_SLOPE = 0.1
 
@@ -21,12 +27,15 @@ class Fast(nn.Module):
     Parameters are named as in SRVGGNetCompact (``body.N``), so that loaders of that family recognise an export.
     """
 
+    summary: ClassVar[str] = "plain 3x3 convolutions at LR resolution, the quickest to serve on a CPU"
+    paper: ClassVar[str] = "this project, after Shi 2016"
+
     def __init__(self, scale: int = 4, layers: int = 8, filters: int = 48) -> None:
         super().__init__()
         if layers < 2:
             raise ValueError("fast needs at least 2 layers: one in, one out")
         self.scale = scale
-        self.options = {"scale": scale, "layers": layers, "filters": filters}
+        self.options: dict[str, Any] = {"scale": scale, "layers": layers, "filters": filters}
         self.receptive_field_radius = float(layers)
         widths = [3, *[filters] * (layers - 1), 3 * scale * scale]
         self.body = nn.ModuleList()
@@ -40,6 +49,11 @@ class Fast(nn.Module):
         # The skip already gives a picture; the network starts from it and learns the difference.
         nn.init.zeros_(self.body[-1].weight)
 
+    @classmethod
+    def from_command(cls, scale: int, *, filters: Sequence[int] | None, blocks: int | None) -> dict[str, Any]:
+        """Constructor options: ``--gen-filters`` is the width, ``--gen-res-blocks`` the layers between the outer two."""
+        return {"scale": scale} | one_width("fast", filters) | ({} if blocks is None else {"layers": blocks + 2})
+
     def forward(self, image: Tensor) -> Tensor:
         features = image
         for layer in self.body:
@@ -48,3 +62,7 @@ class Fast(nn.Module):
         # adds at LR resolution, where the runtime fuses it into the last convolution.
         skip = torch.repeat_interleave(image, self.scale * self.scale, dim=1)
         return F.pixel_shuffle(features + skip, self.scale)
+
+    def for_serving(self) -> nn.Module:
+        """A copy: the layers are plain already."""
+        return copy.deepcopy(self).eval()
