@@ -55,10 +55,12 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Image8]) -> onnx.Mode
     shipped network was wrong by up to 239 levels on noise. 7-bit weights, since processors without VNNI add pairs of
     products in 16 bits, which overflow with 8.
     """
+    given = onnx.ModelProto()
+    given.CopyFrom(model)  # onnxruntime moves the weights out of what it is given
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         path = Path(scratch) / "int8.onnx"
         quantize_static(
-            model, path, _Pictures(calibration), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+            given, path, _Pictures(calibration), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
             op_types_to_quantize=["Conv"], nodes_to_quantize=inner_convolutions(model),
         )  # fmt: skip

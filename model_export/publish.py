@@ -15,11 +15,12 @@ from typing import Any
 MANIFEST = "manifest.json"
 
 Manifest = dict[str, Any]
+Merge = Callable[[Manifest, dict[str, Any]], Manifest]
 
 
-def publish(folder: Path, scale: int, made: Mapping[str, Path], merge: Callable[[Manifest, Manifest], Manifest]) -> Path:
+def publish(folder: Path, scale: int, made: Mapping[str, Path], merge: Merge) -> Path:
     """Copies ``made`` (kind -> finished file, named as it shall be) into ``folder`` and writes the manifest that
-    ``merge(manifest there or {}, files entry)`` gives; returns its path.
+    ``merge(manifest there or {}, its entry for the files)`` gives; returns its path.
 
     Guaranteed for a kill at any moment: the manifest in ``folder`` names files that are there whole and have its
     sha256, all old or all new. A folder that does not exist appears with everything in it. In one that does, the
@@ -52,7 +53,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _publish_new(folder: Path, made: Mapping[str, Path], merge: Callable[[Manifest, Manifest], Manifest]) -> Path:
+def _publish_new(folder: Path, made: Mapping[str, Path], merge: Merge) -> Path:
     staging = folder.with_name(f".{folder.name}.part")  # the service skips names with a dot
     shutil.rmtree(staging, ignore_errors=True)  # of an export that was killed
     staging.mkdir()

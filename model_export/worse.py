@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PSNR_TOLERANCE = 0.02
-"""dB by which the mean over the common sets may fall: two trainings that differ only in their seed are further apart."""
+"""dB by which the mean over the common sets may fall; trainings that differ only in their seed are further apart."""
 LPIPS_TOLERANCE = 0.002
 """How much LPIPS, averaged likewise, may rise."""
 
