@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -21,56 +22,101 @@ from app.api.application import build_application
 from app.api.service import Backend, Service
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
-from app.inference.errors import InferenceError
+from app.inference.errors import BrokenModelError, InferenceError
 from app.inference.registry import Registry, model_folders
 from app.inference.runtime import check_runtime
+from app.inference.watch import ModelWatch, contents
 from app.settings import Settings, misspelt
 
 KEEP_ALIVE_SECONDS = 20
+
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""Asks for the models to be read again; Windows has no such signal."""
+
+_log = logging.getLogger("chetko.models")
 
 
 def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None = None) -> FastAPI:
     """The whole service as an ASGI application.
 
     Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
-    ``/v1/upscale`` answer 503. ``load`` puts another backend in the place of ``load_backend``.
+    ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
+    place of ``load_backend``; that one stays as it is.
     """
     service = Service(settings)
-    chosen = load or load_backend
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        starting = asyncio.ensure_future(service.start(lambda: chosen(settings)))
+        tasks = []
+        if load is None:
+            watch = await asyncio.to_thread(ModelWatch, model_folders(settings.models_dir))
+            tasks.append(
+                service.follow_models(
+                    watch,
+                    lambda present: load_backend(settings, present),
+                    every_seconds=settings.models_poll_seconds,
+                )
+            )
+        tasks.append(service.start(lambda: (load or load_backend)(settings)))
+        running = [asyncio.ensure_future(task) for task in tasks]
         yield
         service.drain()
-        starting.cancel()
+        for task in running:
+            task.cancel()
         await asyncio.to_thread(service.close)
 
     return build_application(service, lifespan)
 
 
-def load_backend(settings: Settings) -> Backend:
+def load_backend(settings: Settings, present: Backend | None = None) -> Backend:
     """Checks the installation, reads the models and runs each of them once; takes seconds.
 
-    Raises InferenceError with the sentence to show when the service cannot work.
+    ``present`` is the backend whose place the new one takes: the new one computes on the same device, in the same
+    queue, and loads only what changed. Raises InferenceError with the sentence to show when the service cannot work.
     """
     check_runtime()
-    registry = Registry.load(model_folders(settings.models_dir))
+    folders = model_folders(settings.models_dir)
+    while True:
+        before = contents(folders)
+        try:
+            return _load_backend(settings, Registry.load(folders), present)
+        except BrokenModelError:
+            # A manifest and files that do not fit may be an export's, halfway: then they are about to.
+            time.sleep(0.1)
+            if contents(folders) == before:
+                raise
+
+
+def _load_backend(settings: Settings, registry: Registry, present: Backend | None) -> Backend:
     _ = registry.default  # there must be one
-    engine = Engine(
-        registry,
-        platform=settings.platform,
-        threads=settings.threads,
-        tile_memory_mb=settings.tile_memory_mb,
-    )
+    if present is not None:
+        engine = present.engine.serving(registry)
+    else:
+        engine = Engine(
+            registry,
+            platform=settings.platform,
+            threads=settings.threads,
+            tile_memory_mb=settings.tile_memory_mb,
+        )
     try:
         for manifest in registry.models():
             for scale in manifest.scales:
                 engine.warm(manifest.name, scale)
     except BaseException:
-        engine.close()
+        if present is None:
+            engine.close()
         raise
+    if present is not None:
+        _log.info("The models were read again: %s", _differences(present.registry, registry))
     return Backend(registry, engine, enlarge)
+
+
+def _differences(before: Registry, after: Registry) -> str:
+    old, new = ({manifest.name: manifest for manifest in registry.models()} for registry in (before, after))
+    told = [f"{name} is new" for name in new if name not in old]
+    told += [f"{name} changed" for name in new if name in old and new[name] != old[name]]
+    told += [f"{name} is gone" for name in old if name not in new]
+    return ", ".join(told) or "they are the same"
 
 
 def serve(settings: Settings) -> int:
@@ -103,6 +149,8 @@ def serve(settings: Settings) -> int:
     # once more when it is done; by then this handler has nothing left to do, and the exit code stays 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
+    if _HANGUP is not None:
+        signal.signal(_HANGUP, signal.SIG_IGN)  # until _run: nothing is loaded yet that could be read again
     for sentence in misspelt(os.environ):
         _complain(f"Warning: {sentence}")
     try:
@@ -129,6 +177,8 @@ class _Server(uvicorn.Server):
 
 
 async def _run(server: _Server, sockets: list[socket.socket], url: str) -> int:
+    if _HANGUP is not None:
+        asyncio.get_running_loop().add_signal_handler(_HANGUP, server.service.reload_asked.set)
     announcing = asyncio.ensure_future(_announce(server, url))
     await server.serve(sockets=sockets)
     announcing.cancel()

@@ -36,7 +36,16 @@ class Settings(BaseSettings):
     )
 
     models_dir: Path | None = Field(
-        None, description="A folder with further models, one folder each; the shipped ones are always there."
+        None,
+        description="A folder with further models, one folder each; the shipped ones are always there. Models put "
+        "into it, changed or removed are followed while the service runs.",
+    )
+    models_poll_seconds: float = Field(
+        2.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds between two looks for changed models, which are then read again; 0 never looks. "
+        "SIGHUP always has them read again.",
     )
     platform: Literal["auto", "cpu", "gpu"] = Field(
         "auto",

@@ -3,139 +3,123 @@
 from __future__ import annotations
 
 import argparse
-import math
-import shutil
+import dataclasses
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from model_export.manifest import file_entry, merge_scale
-from model_export.measure import (
-    activation_bytes_per_pixel,
-    difference,
-    measured_halo,
-    multiply_adds,
-    parameters,
-)
-from model_export.pictures import proving_set
-from model_export.serving import OPSET, Served8, ServedFloat, round_to_half, sha256, write_onnx
+from model_export.export import EXAMPLES, ExportError, Source, Wishes, export
+from model_export.foreign import ForeignError, read_tensors, recognise
+from model_export.manifest import KINDS, Words
 from model_export.srvgg import to_srvgg
+from model_export.worse import CannotTellError, WorseError
 from training.checkpoint import CheckpointError, load_checkpoint, network_of
-from training.evaluation.datasets import DatasetError, benchmark_pairs, sharp_pairs
-from training.evaluation.restore import mean_scores, onnx_restorer, torch_restorer
-
-EXAMPLES = Path(__file__).parents[1] / "app" / "web" / "examples"
-
-
-class ExportError(Exception):
-    """The export's proof failed; nothing was written."""
+from training.evaluation.datasets import DatasetError
+from training.weights import WeightsError
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="chetko-export", description=__doc__.splitlines()[0])
-    top.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .pt file of chetko-train")
+    top.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="a .pt file of chetko-train")
+    top.add_argument(
+        "--from-pth", type=Path, metavar="FILE",
+        help="weights of another project instead: .pth or .safetensors of SRVGGNetCompact, MSRResNet or SRResNet",
+    )  # fmt: skip
     top.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the model's folder; its name is the model's name"
     )
-    top.add_argument("--to-pth", type=Path, metavar="FILE", help="also write the weights as an SRVGGNetCompact .pth")
-    top.add_argument("--photos", type=Path, default=EXAMPLES, metavar="DIR", help="photos to prove parity and halo on")
-    top.add_argument(
-        "--benchmarks", type=Path, metavar="DIR", help="folder of Set5, Set14, ... to measure for the manifest"
+    top.add_argument("--to-pth", type=Path, metavar="FILE", help="write the weights as an SRVGGNetCompact .pth")
+    top.add_argument("--force", action="store_true", help="replace a better model, or one that cannot be compared")
+
+    words = top.add_argument_group("what people read (default: as it was, or plain words)")
+    words.add_argument("--title", nargs="+", metavar="TEXT", help="in English and in Russian; one for both")
+    words.add_argument("--description", nargs="+", metavar="TEXT", help="one sentence, likewise")
+    words.add_argument("--kind", choices=KINDS, help="what the model is for")
+    words.add_argument("--licence", metavar="SPDX", help="of the weights")
+    words.add_argument("--hardware", default="", metavar="TEXT", help="what the model was trained on")
+    words.add_argument("--data", default="", metavar="TEXT", help="what the model was trained with")
+
+    proof = top.add_argument_group("the proof")
+    proof.add_argument(
+        "--photos", type=Path, default=EXAMPLES, metavar="DIR", help="photos to prove parity and halo on"
     )
-    top.add_argument("--hardware", default="", help="what the model was trained on, for the manifest")
-    top.add_argument("--data", default="", help="what the model was trained with, for the manifest")
+    proof.add_argument("--benchmarks", type=Path, metavar="DIR", help="folder of Set5, Set14, ... to measure as well")
     return top
 
 
-def export(options: argparse.Namespace, state: dict[str, Any]) -> Path:
-    """Writes x<scale>.onnx, its float twin and the manifest into ``options.output``; returns the manifest's path.
-
-    Raises ``ExportError`` if the files do not compute what PyTorch computes; then nothing is changed.
-    """
-    network = round_to_half(network_of(state))
-    scale = int(state["network_options"]["scale"])
-    photos = sorted(options.photos.glob("*.jpg")) + sorted(options.photos.glob("*.png"))
-    pictures = proving_set(photos)
-    with tempfile.TemporaryDirectory() as scratch:
-        exact, twin = Path(scratch) / f"x{scale}.onnx", Path(scratch) / f"x{scale}.float.onnx"
-        write_onnx(Served8(network), torch.zeros(1, 40, 32, 3, dtype=torch.uint8), exact)
-        write_onnx(ServedFloat(network), torch.zeros(1, 40, 32, 3), twin)
-        restore, reference, float_restore = onnx_restorer(exact), torch_restorer(network), float_restorer(twin)
-        parity = {name: difference(restore(image), reference(image)) for name, image in pictures.items()}
-        float_parity = {name: difference(float_restore(image), reference(image)) for name, image in pictures.items()}
-        worst = max(*parity.values(), *float_parity.values())
-        print(f"parity with PyTorch: at most {worst} level(s) on {len(pictures)} pictures")
-        if worst > 1:
-            raise ExportError(f"the exported graph differs from PyTorch by {worst} levels: {parity} {float_parity}")
-        halo = measured_halo(restore, pictures.values(), scale, network.receptive_field_radius)
-        print(f"halo {halo} px (receptive-field radius {network.receptive_field_radius:g} px)")
-        measured = measure(restore, scale, options.benchmarks)
-        options.output.mkdir(parents=True, exist_ok=True)
-        for made in (exact, twin):
-            shutil.copyfile(made, options.output / made.name)
-    exact, twin = options.output / exact.name, options.output / twin.name
-    entry = {
-        "parameters": parameters(network),
-        "multiply_adds_per_input_pixel": multiply_adds(network),
-        "halo": halo,
-        "receptive_field_radius": network.receptive_field_radius,
-        "activation_bytes_per_input_pixel": activation_bytes_per_pixel(exact),
-        "opset": OPSET,
-        "files": {"uint8": file_entry(exact, sha256(exact)), "float": file_entry(twin, sha256(twin))},
-        "precisions": ["float32"],
-        "training": {
-            "recipe": state["recipe"], "data": options.data, "steps": state["step"],
+def trained(options: argparse.Namespace) -> Source:
+    """The network of a checkpoint. Raises CheckpointError."""
+    state = load_checkpoint(options.checkpoint)
+    chosen, recipe = state["network_options"], state["recipe"]
+    return Source(
+        network=network_of(state),
+        scale=int(chosen["scale"]),
+        architecture={"network": state["network"]} | {key: value for key, value in chosen.items() if key != "scale"},
+        training={
+            "recipe": recipe, "data": options.data, "steps": state["step"],
             "hours": round(state["seconds"] / 3600, 3), "hardware": options.hardware,
         },
-        "measured": measured,
-        "parity": {"max_levels": worst, "pictures": sorted(pictures)},
-    }  # fmt: skip
-    architecture = {"network": state["network"]} | {k: v for k, v in state["network_options"].items() if k != "scale"}
-    return merge_scale(options.output, scale, entry, architecture=architecture)
+        equalize_colors=bool(recipe.get("equalize_colors", False)),
+    )  # fmt: skip
 
 
-def float_restorer(path: Path) -> Any:
-    """The float twin at ``path`` as a function of 8-bit pictures, to compare it with the others."""
-    import onnxruntime  # noqa: PLC0415  (only this needs it)
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def restore(image: np.ndarray) -> np.ndarray:
-        out = session.run(None, {"image": image[None].astype(np.float32) / np.float32(255.0)})[0][0]
-        return np.rint(out * np.float32(255.0)).astype(np.uint8)
-
-    return restore
-
-
-def measure(restore: Any, scale: int, benchmarks: Path | None) -> dict[str, dict[str, float]]:
-    """PSNR and SSIM on the repository's sharp examples and on each set under ``benchmarks``."""
-    table = {"examples": mean_scores(restore, sharp_pairs([EXAMPLES / "dog.jpg", EXAMPLES / "city.jpg"], scale), scale)}
-    for folder in sorted(path for path in benchmarks.iterdir() if path.is_dir()) if benchmarks else []:
-        table[folder.name] = mean_scores(restore, benchmark_pairs(folder, scale), scale)
-    for name, scores in table.items():
-        print(f"{name:>10}  PSNR {scores['psnr']:.3f} dB  SSIM {scores['ssim']:.4f}")
-        if not math.isfinite(scores["psnr"]):
-            raise ExportError(f"PSNR on {name} is {scores['psnr']}")
-    return table
+def foreign(options: argparse.Namespace) -> Source:
+    """The network in another project's file. Raises ForeignError."""
+    network = recognise(read_tensors(options.from_pth))
+    name = type(network).__name__
+    print(f"{options.from_pth} is a {name}: {', '.join(f'{key} {value}' for key, value in network.options.items())}")
+    return Source(
+        network=network,
+        scale=int(network.scale),
+        architecture={"network": name} | {key: value for key, value in network.options.items() if key != "scale"},
+        training={"file": options.from_pth.name, "data": options.data, "hardware": options.hardware},
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command ``chetko-export``; returns the exit code."""
+    """The command ``chetko-export``; returns the exit code: 1 for what it cannot do, 3 for a worse model."""
     options = parser().parse_args(argv)
+    if (options.checkpoint is None) == (options.from_pth is None):
+        parser().error("say what to export: a CHECKPOINT of chetko-train, or --from-pth FILE")
     if not options.output and not options.to_pth:
         parser().error("say where to: -o DIR for the service, --to-pth FILE for other programs, or both")
+    for name in ("title", "description"):
+        if len(getattr(options, name) or []) > 2:
+            parser().error(f"--{name} takes the English and the Russian text, each in quotes")
     try:
-        state = load_checkpoint(options.checkpoint)
+        source = foreign(options) if options.from_pth else trained(options)
         if options.to_pth:
-            torch.save({"params": to_srvgg(network_of(state))}, options.to_pth)
+            torch.save({"params": to_srvgg(source.network)}, options.to_pth)
             print(f"{options.to_pth}: SRVGGNetCompact")
         if options.output:
-            print(export(options, state))
-    except (CheckpointError, DatasetError, ExportError, TypeError, ValueError) as error:
+            print(_export(source, options))
+    except WorseError as error:
+        print(f"chetko-export: {error}", file=sys.stderr)
+        return 3
+    except (
+        CannotTellError, CheckpointError, DatasetError, ExportError, ForeignError, OSError, TypeError, ValueError,
+        WeightsError,
+    ) as error:  # fmt: skip
         print(f"chetko-export: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _export(source: Source, options: argparse.Namespace) -> Path:
+    licence = options.licence or ("LicenseRef-unknown" if options.from_pth else None)
+    wishes = Wishes(
+        folder=options.output,
+        photos=options.photos,
+        benchmarks=options.benchmarks,
+        words=Words(options.title, options.description, options.kind, licence),
+        force=options.force,
+    )
+    try:
+        return export(source, wishes)
+    except CannotTellError as error:
+        if not sys.stdin.isatty():
+            raise
+        if input(f"{error}.\nReplace it? [y/N] ").strip().lower() not in {"y", "yes"}:
+            raise
+    return export(source, dataclasses.replace(wishes, force=True))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,35 @@ def difference(first: Image8, second: Image8) -> int:
     return int(np.abs(first.astype(np.int16) - second.astype(np.int16)).max())
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How far two restorers are apart on some pictures, in 8-bit levels."""
+
+    largest: dict[str, int]
+    """Picture -> the largest difference in any value."""
+    mean: float
+    """Over all values of all pictures."""
+
+    @property
+    def worst(self) -> int:
+        return max(self.largest.values())
+
+    def document(self) -> dict[str, object]:
+        """As the manifest tells it."""
+        return {"largest_difference": self.largest, "mean_difference": round(self.mean, 4)}
+
+
+def differences(restore: Restorer, references: Mapping[str, tuple[Image8, Image8]]) -> Difference:
+    """How far ``restore`` is from the enlarged pictures in ``references``: name -> (picture, enlarged)."""
+    largest, sums, count = {}, 0.0, 0
+    for name, (image, enlarged) in references.items():
+        distance = np.abs(restore(image).astype(np.int16) - enlarged.astype(np.int16))
+        largest[name] = int(distance.max())
+        sums += float(distance.sum())
+        count += distance.size
+    return Difference(largest, sums / count)
+
+
 def halo_holds(
     restore: Restorer, wholes: Iterable[tuple[Image8, Image8]], scale: int, halo: int, edge: int = 40
 ) -> bool:
@@ -63,14 +93,24 @@ def halo_holds(
 def measured_halo(restore: Restorer, pictures: Iterable[Image8], scale: int, radius: float) -> int:
     """The border in input pixels that a tile needs: the smallest that holds on all ``pictures``, plus 1.
 
-    Never more than the receptive field's ``radius`` rounded up, with which equality is certain.
+    Guaranteed to hold on all of them, and never more than the receptive field's ``radius`` rounded up. Raises
+    ``ValueError`` when not even that holds: then the network looks further than it says.
     """
     wholes = [(picture, restore(picture)) for picture in pictures]
     certain = math.ceil(radius)
-    smallest = certain
-    while smallest > 0 and halo_holds(restore, wholes, scale, smallest - 1):
-        smallest -= 1
-    return min(certain, smallest + 1)
+    if not halo_holds(restore, wholes, scale, certain):
+        raise ValueError(f"tiles cut with the receptive field's radius, {certain} px, differ from the whole picture")
+    low, high = 0, certain  # high holds; whatever is below low does not
+    while low < high:
+        middle = (low + high) // 2
+        if halo_holds(restore, wholes, scale, middle):
+            high = middle
+        else:
+            low = middle + 1
+    return next(
+        halo for halo in range(min(certain, high + 1), certain + 1)
+        if halo == high or halo_holds(restore, wholes, scale, halo)
+    )  # fmt: skip
 
 
 def activation_bytes_per_pixel(path: Path, edge: int = 64) -> int:

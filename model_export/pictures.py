@@ -1,4 +1,5 @@
-"""The pictures that halo and parity are proved on: photos, text, flat graphics, uniform and 1-bit noise."""
+"""The pictures that halo and parity are proved on, and those that int8 is calibrated on: photos, text, flat graphics,
+uniform and 1-bit noise."""
 
 from __future__ import annotations
 
@@ -44,14 +45,14 @@ def graphics(edge: int = EDGE) -> Image8:
     return np.asarray(image)
 
 
-def uniform_noise(edge: int = EDGE) -> Image8:
+def uniform_noise(edge: int = EDGE, seed: int = 1) -> Image8:
     """Independent uniform noise, 0..255."""
-    return np.random.default_rng(1).integers(0, 256, (edge, edge, 3), np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (edge, edge, 3), np.uint8)
 
 
-def one_bit_noise(edge: int = EDGE) -> Image8:
+def one_bit_noise(edge: int = EDGE, seed: int = 2) -> Image8:
     """Independent noise of 0 and 255 in each channel: the hardest picture for a halo."""
-    return (np.random.default_rng(2).integers(0, 2, (edge, edge, 3), np.uint8) * 255).astype(np.uint8)
+    return (np.random.default_rng(seed).integers(0, 2, (edge, edge, 3), np.uint8) * 255).astype(np.uint8)
 
 
 def proving_set(photos: list[Path]) -> dict[str, Image8]:
@@ -60,3 +61,10 @@ def proving_set(photos: list[Path]) -> dict[str, Image8]:
         "text": text(), "graphics": graphics(), "uniform-noise": uniform_noise(), "one-bit-noise": one_bit_noise(),
     }  # fmt: skip
     return {path.stem: photo(path) for path in photos} | made
+
+
+def calibration_set(photos: list[Path]) -> list[Image8]:
+    """Pictures of the same kinds as ``proving_set``, and none that is in it: photos shrunk to half and turned over,
+    text and graphics in negative, other noise."""
+    small = [np.ascontiguousarray(photo(path, 2 * EDGE)[::-2, ::2]) for path in photos]
+    return [*small, 255 - text(), 255 - graphics(), uniform_noise(seed=11), one_bit_noise(seed=12)]

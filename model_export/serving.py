@@ -7,37 +7,33 @@ import hashlib
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import nn
+
+from model_export.half import retyped
 
 OPSET = 18
 
-
-class Served8(nn.Module):
-    """uint8 NHWC RGB in and out: normalising, clamping and rounding happen inside the graph."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> Tensor:
-        upscaled = self.network(image.permute(0, 3, 1, 2).float() / 255.0).clamp(0.0, 1.0)
-        return torch.round(upscaled * 255.0).to(torch.uint8).permute(0, 2, 3, 1)
+# Input and output of the network itself, inside the served graph.
+_PLANES, _ENLARGED = "planes", "enlarged"
 
 
-class ServedFloat(nn.Module):
-    """The same network for 16-bit pictures: float32 NHWC in [0, 1] in and out, clamped."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.network(image.permute(0, 3, 1, 2)).clamp(0.0, 1.0).permute(0, 2, 3, 1)
+def served_form(network: nn.Module) -> nn.Module:
+    """A float32 copy of ``network`` in the form that runs fastest: its own ``for_serving()`` where it has one, and
+    PReLU whose slopes are all equal as LeakyReLU, which onnxruntime fuses into the convolution before it."""
+    plain = copy.deepcopy(network).float().eval().cpu()
+    if hasattr(plain, "for_serving"):
+        plain = plain.for_serving().eval()
+    for parent in list(plain.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.PReLU) and bool((layer.weight == layer.weight.flatten()[0]).all()):
+                setattr(parent, name, nn.LeakyReLU(layer.weight.flatten()[0].item()))
+    return plain
 
 
 def round_to_half(network: nn.Module) -> nn.Module:
@@ -50,27 +46,123 @@ def round_to_half(network: nn.Module) -> nn.Module:
     return rounded
 
 
-def write_onnx(served: nn.Module, example: Tensor, path: Path) -> None:
-    """Writes ``served`` to ``path`` with free N, H and W.
-
-    Large weights are stored as float16 and cast to float32 by the graph; the runtime folds the cast when it loads,
-    so half the file computes the same numbers (given ``round_to_half`` was applied).
-    """
-    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+def to_onnx(network: nn.Module) -> onnx.ModelProto:
+    """The graph of ``network``: (N, 3, H, W) -> (N, 3, s*H, s*W), float32, N, H and W free. Takes seconds."""
+    free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it complains that torchvision is absent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            served.eval(), (example,), dynamo=True, input_names=["image"], output_names=["upscaled"],
-            dynamic_shapes={"image": free}, opset_version=OPSET, verbose=False,
+            network.eval(), (torch.zeros(1, 3, 40, 32),), dynamo=True, input_names=[_PLANES], output_names=[_ENLARGED],
+            dynamic_shapes=(free,), opset_version=OPSET, verbose=False,
         )  # fmt: skip
     if program is None:
         raise RuntimeError("torch.onnx.export made no program")
     model = program.model_proto
-    _store_half(model.graph)
     _strip_notes(model)
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    return model
+
+
+def for_bytes(network: onnx.ModelProto) -> onnx.ModelProto:
+    """``network`` (as ``to_onnx`` gives it) between bytes: uint8 NHWC RGB in and out. Normalising, clamping and
+    rounding (half to even) happen inside the graph."""
+    served = _Graph(network, TensorProto.FLOAT)
+    served.normalised(served.node("Transpose", "image", perm=[0, 3, 1, 2]))
+    served.rounded()
+    return served.model(TensorProto.UINT8)
+
+
+def for_floats(network: onnx.ModelProto) -> onnx.ModelProto:
+    """``network`` for 16-bit pictures: float32 NHWC in [0, 1] in and out, clamped."""
+    served = _Graph(network, TensorProto.FLOAT)
+    served.node("Transpose", "image", perm=[0, 3, 1, 2], output=_PLANES)
+    served.draw_network()
+    served.node("Transpose", served.clamped(), perm=[0, 2, 3, 1], output="upscaled")
+    return served.model(TensorProto.FLOAT)
+
+
+def for_bytes_in_half(network: onnx.ModelProto) -> onnx.ModelProto:
+    """As ``for_bytes``, computed in float16, with a second output ``finite``: whether every value was finite.
+
+    The cast to bytes would hide NaN and infinity. What is told is what the network gave: an overflow that a layer
+    inside turned back into a number (a sigmoid does that to infinity) is not seen.
+    """
+    served = _Graph(retyped(network, TensorProto.FLOAT, TensorProto.FLOAT16), TensorProto.FLOAT16)
+    served.normalised(served.node("Transpose", "image", perm=[0, 3, 1, 2]))
+    # Times zero: finite numbers leave nothing to overflow in the sum, NaN and infinity leave NaN. (IsInf takes
+    # float16 from opset 20 on.)
+    nothing = served.node("ReduceSum", served.node("Mul", _ENLARGED, served.constant(0.0)), keepdims=0)
+    served.node("Equal", nothing, served.constant(0.0), output="finite")
+    served.rounded()
+    return served.model(TensorProto.UINT8, helper.make_tensor_value_info("finite", TensorProto.BOOL, []))
+
+
+class _Graph:
+    """A network's graph that is given its outer nodes."""
+
+    def __init__(self, network: onnx.ModelProto, kind: int) -> None:
+        """``kind``: the TensorProto type that the network computes in."""
+        self._network = network
+        self._kind = kind
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def node(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Adds a node and gives the name of its output."""
+        name = output or f"served_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=f"make_{name}", **attributes))
+        return name
+
+    def constant(self, value: float) -> str:
+        """A number in the type that the network computes in."""
+        name = f"served_constant_{len(self._constants)}"
+        array = np.asarray(value, helper.tensor_dtype_to_np_dtype(self._kind))
+        self._constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def draw_network(self) -> None:
+        """Adds the network itself, from ``_PLANES`` to ``_ENLARGED``."""
+        self._nodes.extend(self._network.graph.node)
+
+    def normalised(self, levels: str) -> None:
+        """Bytes (NCHW) -> [0, 1] -> the network."""
+        self.node("Div", self.node("Cast", levels, to=self._kind), self.constant(255.0), output=_PLANES)
+        self.draw_network()
+
+    def clamped(self) -> str:
+        return self.node("Clip", _ENLARGED, self.constant(0.0), self.constant(1.0))
+
+    def rounded(self) -> None:
+        """What the network gave -> bytes (NHWC)."""
+        levels = self.node("Round", self.node("Mul", self.clamped(), self.constant(255.0)))
+        levels = self.node("Cast", levels, to=TensorProto.UINT8)
+        self.node("Transpose", levels, perm=[0, 2, 3, 1], output="upscaled")
+
+    def model(self, outside: int, *further: onnx.ValueInfoProto) -> onnx.ModelProto:
+        """The finished graph; ``outside`` is the type of ``image`` and ``upscaled``."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._network)
+        graph = model.graph
+        del graph.node[:], graph.input[:], graph.output[:]
+        graph.node.extend(self._nodes)
+        graph.initializer.extend(self._constants)
+        graph.input.append(helper.make_tensor_value_info("image", outside, ["n", "h", "w", 3]))
+        graph.output.append(helper.make_tensor_value_info("upscaled", outside, ["n", "sh", "sw", 3]))
+        graph.output.extend(further)
+        return model
+
+
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Writes a copy of ``model`` to ``path`` in which large weights are stored as float16 wherever that loses nothing.
+
+    The graph casts them to float32; the runtime folds the cast when it loads, so half the file computes the same
+    numbers (given ``round_to_half`` was applied).
+    """
+    stored = onnx.ModelProto()
+    stored.CopyFrom(model)
+    _store_half(stored.graph)
+    onnx.checker.check_model(stored, full_check=True)
+    path.write_bytes(stored.SerializeToString(deterministic=True))
 
 
 def _store_half(graph: onnx.GraphProto, *, at_least: int = 64) -> None:

@@ -106,7 +106,7 @@ def _document(manifest: Manifest, default: str) -> ModelDocument:
                 parameters=entry.parameters,
                 multiply_adds_per_input_pixel=entry.multiply_adds_per_input_pixel,
                 halo=entry.halo,
-                precisions=list(entry.precisions),
+                precisions=entry.files.precisions,
                 measured=entry.measured,
             )
             for scale, entry in sorted(manifest.scales.items())

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -23,7 +24,9 @@ from app.inference.cpus import usable_cpus
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
 from app.inference.errors import InferenceError
+from app.inference.heap import return_freed_memory
 from app.inference.registry import Registry
+from app.inference.watch import ModelWatch
 from app.settings import Settings
 
 COMPUTE_NICENESS = 5
@@ -52,7 +55,7 @@ class Enlarge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What computes. Made once, in a thread, by ``app.main.load_backend``."""
+    """What computes. Made in a thread by ``app.main.load_backend``, and made anew when the models change."""
 
     registry: Registry
     engine: Engine
@@ -82,9 +85,12 @@ class Service:
         )
         self.disk = ThreadPoolExecutor(4, thread_name_prefix="chetko-disk")
         self._compute = ThreadPoolExecutor(self.active, thread_name_prefix="chetko-compute", initializer=_stand_back)
+        self._models = ThreadPoolExecutor(1, thread_name_prefix="chetko-models", initializer=_stand_back)
         self._backend: Backend | None = None
         self.settled = asyncio.Event()
-        """Set when loading has ended, however it did."""
+        """Set when the first loading has ended, however it did."""
+        self.reload_asked = asyncio.Event()
+        """Set by whoever wants the models to be read again now."""
 
     @property
     def backend(self) -> Backend:
@@ -118,7 +124,7 @@ class Service:
     async def start(self, load: Callable[[], Backend]) -> None:
         """Loads and warms the models in a thread; then the state is ``ready``, or ``failed`` with ``failure``."""
         try:
-            self._backend = await asyncio.get_running_loop().run_in_executor(self._compute, load)
+            self._backend = await asyncio.get_running_loop().run_in_executor(self._models, load)
         except Exception as error:
             self.state, self.failure = "failed", error
             if not isinstance(error, InferenceError):  # those are sentences, for whoever waits for ``settled`` to tell
@@ -129,6 +135,33 @@ class Service:
         finally:
             self.settled.set()
 
+    async def follow_models(
+        self, watch: ModelWatch, load: Callable[[Backend], Backend], *, every_seconds: float
+    ) -> None:
+        """Once ready, reads the models again whenever ``reload_asked`` is set or ``watch`` says that they changed.
+
+        ``every_seconds``: between two looks; 0 never looks. Looking and loading happen in a thread of their own.
+        Pictures that are in when the models are exchanged finish on those that they began with. What cannot be
+        loaded is told in the log once, and the models that are there stay.
+        """
+        run = asyncio.get_running_loop().run_in_executor
+        await self.settled.wait()
+        while self._backend is not None and self.state == "ready":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.reload_asked.wait(), every_seconds or None)
+            if self.reload_asked.is_set():
+                self.reload_asked.clear()
+                await run(self._models, watch.look)
+            elif not await run(self._models, watch.changed):
+                continue
+            try:
+                self._backend = await run(self._models, load, self._backend)
+            except InferenceError as error:
+                _log.error("The models were not read again, those that are loaded stay: %s", error)
+            except Exception:
+                _log.exception("The models were not read again, those that are loaded stay")
+            await run(self._models, return_freed_memory)
+
     def drain(self) -> None:
         """From now on new pictures are refused; those that are in finish."""
         self.state = "draining"
@@ -138,7 +171,8 @@ class Service:
         self._compute.shutdown(wait=True, cancel_futures=True)
         self.disk.shutdown(wait=True, cancel_futures=True)
         if self._backend is not None:
-            self._backend.engine.close()
+            self._backend.engine.close()  # which also ends a warming up that is under way
+        self._models.shutdown(wait=True, cancel_futures=True)
 
     async def enlarge(
         self, backend: Backend, source: BinaryIO, target: BinaryIO, options: Options, receive: Receive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import copy
 from functools import cache
 from threading import Lock
 from types import TracebackType
@@ -13,7 +14,7 @@ import numpy as np
 
 from app.inference.batcher import Batcher, Line
 from app.inference.cpus import usable_cpus
-from app.inference.device import Platform, choose_device
+from app.inference.device import Device, Platform, choose_device
 from app.inference.errors import BrokenModelError
 from app.inference.graph import Graph
 from app.inference.manifest import ModelFile
@@ -30,7 +31,8 @@ _WARM_EDGE = 32
 
 
 class Engine:
-    """Sessions on one device. Safe to use from several threads; made once per process."""
+    """Sessions on one device. Safe to use from several threads; a process makes one, and further ones from it
+    with ``serving``."""
 
     def __init__(
         self,
@@ -57,6 +59,24 @@ class Engine:
         self._loading = Lock()
         self._graphs: dict[tuple[str, int, Kind], Graph] = {}
 
+    def serving(self, registry: Registry) -> Engine:
+        """An engine of the models in ``registry`` on the same device and in the same queue.
+
+        Networks that both have, unchanged, are shared; the others load on first use. This engine goes on for
+        whoever holds it, and what only it had loaded leaves memory with the last of them. ``close`` of either
+        closes the queue of both.
+        """
+        other = copy(self)
+        other.registry = registry
+        other._loading = Lock()
+        with self._loading:
+            other._graphs = {
+                (name, scale, kind): graph
+                for (name, scale, kind), graph in self._graphs.items()
+                if registry.has(self.registry.find(name, scale))
+            }
+        return other
+
     def graph(self, variant: Variant, kind: Kind) -> Graph:
         """The variant's network for 8-bit pixels (``uint8``) or float32 in [0, 1] (``float``), loaded on
         first use.
@@ -66,7 +86,7 @@ class Engine:
         key = (variant.manifest.name, variant.scale, kind)
         with self._loading:
             if key not in self._graphs:
-                self._graphs[key] = self._load(variant, kind)
+                self._graphs[key] = _load(variant, kind, self.device, self._memory)
             return self._graphs[key]
 
     def warm(self, name: str | None, scale: int) -> None:
@@ -114,25 +134,29 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _load(self, variant: Variant, kind: Kind) -> Graph:
-        files = variant.entry.files
-        most_pixels = self._memory // variant.entry.activation_bytes_per_input_pixel
 
-        def load(file: ModelFile, full_precision: Callable[[], Graph] | None = None) -> Graph:
-            content = variant.read(file)
-            try:
-                return Graph(content, self.device, most_pixels=most_pixels, full_precision=full_precision)
-            except Exception as error:  # onnxruntime's exceptions share no base class
-                path = variant.folder / file.file
-                raise BrokenModelError(f"{path} cannot be run, export the model again: {error}") from error
+def _load(variant: Variant, kind: Kind, device: Device, memory: int) -> Graph:
+    """Not a method: a graph that held its engine would keep all networks of that engine in memory."""
+    files = variant.entry.files
+    most_pixels = memory // variant.entry.activation_bytes_per_input_pixel
+    full_file = files.uint8 if kind == "uint8" else files.float
+    # Read now in any case: a model that is exported again must not change under a picture that is being enlarged.
+    full_content = variant.read(full_file)
 
-        @cache
-        def full_precision() -> Graph:
-            return load(files.uint8 if kind == "uint8" else files.float)
+    @cache
+    def full_precision() -> Graph:
+        return load(full_file, full_content, None)
 
-        if kind == "float" or files.fp16 is None or not self.device.half:
-            graph = full_precision()
-        else:
-            graph = load(files.fp16, full_precision)
-        _log.info("loaded %s x%d (%s) on %s", variant.manifest.name, variant.scale, kind, graph.provider)
-        return graph
+    def load(file: ModelFile, content: bytes, fallback: Callable[[], Graph] | None) -> Graph:
+        try:
+            return Graph(content, device, most_pixels=most_pixels, full_precision=fallback)
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            path = variant.folder / file.file
+            raise BrokenModelError(f"{path} cannot be run, export the model again: {error}") from error
+
+    if kind == "float" or files.fp16 is None or not device.half:
+        graph = full_precision()
+    else:
+        graph = load(files.fp16, variant.read(files.fp16), full_precision)
+    _log.info("loaded %s x%d (%s) on %s", variant.manifest.name, variant.scale, kind, graph.provider)
+    return graph

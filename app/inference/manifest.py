@@ -48,6 +48,11 @@ class Files(_Read):
     """As ``uint8``, computed in half precision. It carries a second output, ``finite`` (one bool, false if
     any value was NaN or infinite before the cast to bytes hid it), or it is taken at its word."""
 
+    @property
+    def precisions(self) -> list[str]:
+        """The number formats that this service may compute in."""
+        return ["float32"] if self.fp16 is None else ["float32", "float16"]
+
 
 class ScaleEntry(_Read):
     """One factor of a model."""
@@ -61,7 +66,7 @@ class ScaleEntry(_Read):
     activation_bytes_per_input_pixel: Annotated[int, Field(ge=1)]
     """Peak of live activations while one tile runs in float32, divided by the tile's area."""
     files: Files
-    precisions: tuple[str, ...] = ("float32",)
+    """Other precisions than these (``int8``) may be there too; this service does not compute in them."""
     measured: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -79,6 +79,11 @@ class Registry:
         """All manifests, by name."""
         return [self._models[name][0] for name in sorted(self._models)]
 
+    def has(self, variant: Variant) -> bool:
+        """Whether ``variant``, found in this or another registry, is here with the very same files."""
+        manifest, folder = self._models.get(variant.manifest.name, (None, None))
+        return manifest is not None and folder == variant.folder and manifest.scales.get(variant.scale) == variant.entry
+
     @property
     def default(self) -> str:
         """The model that is used when none is named: one whose manifest says ``default`` (of several, the one

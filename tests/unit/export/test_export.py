@@ -1,21 +1,35 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+from app.inference.device import choose_device
+from app.inference.engine import Engine
+from app.inference.registry import Registry
 from model_export.cli import main
+from model_export.export import ExportError, Source, Wishes, export, float_restorer
+from model_export.manifest import Words, merge_scale
 from model_export.measure import halo_holds, measured_halo, multiply_adds
 from model_export.pictures import one_bit_noise, proving_set
+from model_export.serving import served_form, to_onnx
 from model_export.srvgg import to_srvgg
+from model_export.worse import CannotTellError
+from tests.unit.export.test_foreign import msrresnet, msrresnet_state
 from training.checkpoint import save_checkpoint
-from training.evaluation.restore import torch_restorer
+from training.evaluation.restore import onnx_restorer, torch_restorer
 from training.networks.fast import NEGATIVE_SLOPE, Fast
 
 
@@ -26,26 +40,70 @@ def network(scale: int = 2, layers: int = 4) -> Fast:
     return made.eval()
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    made = network()
+def write_checkpoint(path: Path, made: Fast, **recipe: Any) -> Path:
     state = {
-        "network": "fast", "network_options": made.options, "recipe": {"seed": 0}, "step": 3, "seconds": 1.0,
+        "network": "fast", "network_options": made.options, "recipe": {"seed": 0} | recipe, "step": 3, "seconds": 1.0,
         "ema": made.state_dict(), "weights": made.state_dict(),
     }  # fmt: skip
-    save_checkpoint(tmp_path / "last.pt", state)
-    return tmp_path / "last.pt"
+    save_checkpoint(path, state)
+    return path
 
 
-def test_an_exported_model_keeps_the_contract(checkpoint: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "models" / "tiny"
-    assert main([str(checkpoint), "-o", str(folder)]) == 0
-    manifest = json.loads((folder / "manifest.json").read_text())
-    entry = manifest["scales"]["2"]
-    for kind in ("uint8", "float"):
-        data = (folder / entry["files"][kind]["file"]).read_bytes()
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small only lose time to a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_are_traced_once() -> Iterator[None]:
+    """Tracing takes most of an export's time: the same weights give the same graph."""
+    known: dict[bytes, onnx.ModelProto] = {}
+
+    def remembered(network: nn.Module) -> onnx.ModelProto:
+        key = pickle.dumps(
+            [type(network).__name__, [tensor.numpy().tobytes() for tensor in network.state_dict().values()]]
+        )
+        if key not in known:
+            known[key] = to_onnx(network)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model_export.export.to_onnx", remembered)
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "last.pt", network(), equalize_colors=True)
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, for tests that do not change it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    assert main([str(checkpoint), "-o", str(folder), "--title", "Tiny", "Крошка", "--kind", "baseline"]) == 0
+    return folder
+
+
+def entry_of(folder: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["scales"]["2"]
+    return entry
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_exported_model_keeps_the_contract(exported: Path) -> None:
+    entry = entry_of(exported)
+    for kind in ("uint8", "float", "fp16"):
+        data = (exported / entry["files"][kind]["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == entry["files"][kind]["sha256"]
-    session = onnxruntime.InferenceSession(folder / "x2.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(exported / "x2.onnx", providers=["CPUExecutionProvider"])
     for shape in ((1, 1, 1, 3), (2, 17, 33, 3)):
         image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         out = session.run(["upscaled"], {"image": image})[0]
@@ -56,7 +114,7 @@ def test_an_exported_model_keeps_the_contract(checkpoint: Path, tmp_path: Path) 
         rounded = network().half().float()
     image = one_bit_noise(64)
     np.testing.assert_allclose(session.run(None, {"image": image[None]})[0][0], torch_restorer(rounded)(image), atol=1)
-    twin = onnxruntime.InferenceSession(folder / "x2.float.onnx", providers=["CPUExecutionProvider"])
+    twin = onnxruntime.InferenceSession(exported / "x2.float.onnx", providers=["CPUExecutionProvider"])
     out = twin.run(None, {"image": image[None].astype(np.float32) / 255})[0]
     assert out.dtype == np.float32
     assert out.min() >= 0
@@ -64,13 +122,179 @@ def test_an_exported_model_keeps_the_contract(checkpoint: Path, tmp_path: Path) 
     assert np.abs(np.rint(out[0] * 255) - session.run(None, {"image": image[None]})[0][0]).max() <= 1
 
 
-def test_a_second_export_of_a_scale_raises_the_version(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_half_precision_file_takes_bytes_and_tells_whether_it_is_finite(exported: Path) -> None:
+    session = onnxruntime.InferenceSession(exported / "x2.fp16.onnx", providers=["CPUExecutionProvider"])
+    image = one_bit_noise(64)
+    upscaled, finite = session.run(["upscaled", "finite"], {"image": image[None]})
+    assert finite.shape == ()
+    assert finite
+    assert np.abs(upscaled[0].astype(int) - torch_restorer(network())(image)).max() <= 1
+
+
+def test_the_manifest_tells_every_precision(exported: Path) -> None:
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert manifest["title"] == {"en": "Tiny", "ru": "Крошка"}
+    assert manifest["kind"] == "baseline"
+    assert manifest["equalize_colors"] is True, "the recipe says so"
+    entry = entry_of(exported)
+    precisions = entry["precisions"]
+    assert list(precisions) == [name for name in ("float32", "float16", "int8") if name not in entry["left_out"]]
+    assert {"float32", "float16"} <= set(precisions)
+    assert ("int8" in entry["left_out"]) != ("int8" in entry["files"])
+    for told in precisions.values():
+        assert set(told["psnr"]) == set(entry["measured"]) == {"examples"}
+        assert told["psnr"]["examples"] == pytest.approx(entry["measured"]["examples"]["psnr"], abs=0.1)
+        assert set(told["largest_difference"]) == set(entry["parity"]["pictures"])
+        assert 0 <= told["mean_difference"] <= max(told["largest_difference"].values())
+    assert all(precisions["float32"]["largest_difference"][name] <= 1 for name in ("city", "dog", "kitten"))
+    assert precisions["float16"]["mean_difference"] > precisions["float32"]["mean_difference"]
+
+
+def test_the_halo_holds_in_every_precision(exported: Path) -> None:
+    entry = entry_of(exported)
+    pictures = proving_set([]).values()
+    for kind, file in entry["files"].items():
+        path = exported / file["file"]
+        restore = float_restorer(path) if kind == "float" else onnx_restorer(path)
+        wholes = [(image, restore(image)) for image in pictures]
+        assert halo_holds(restore, wholes, 2, entry["halo"]), kind
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_service_runs_it_in_either_precision(exported: Path, half: bool) -> None:
+    registry = Registry.load([exported.parent])
+    image = one_bit_noise(40)
+    with Engine(registry, platform="cpu", threads=1) as engine:
+        engine.device = dataclasses.replace(choose_device("cpu", 1), half=half)
+        engine.warm("tiny", 2)
+        upscaled = engine.graph(registry.find("tiny", 2), "uint8").run(image[None])[0]
+    file = "x2.fp16.onnx" if half else "x2.onnx"
+    np.testing.assert_array_equal(upscaled, onnx_restorer(exported / file)(image))
+
+
+def test_a_worse_model_is_refused_and_changes_nothing_unless_forced(
+    checkpoint: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "tiny"
-    versions = []
-    for _ in range(2):
-        assert main([str(checkpoint), "-o", str(folder)]) == 0
-        versions.append(json.loads((folder / "manifest.json").read_text())["version"])
-    assert versions == ["1.0.0", "1.0.1"]
+    folder.mkdir()
+    for name, content in bytes_of(exported).items():
+        (folder / name).write_bytes(content)
+    better = json.loads((folder / "manifest.json").read_text())
+    better["scales"]["2"]["measured"]["examples"]["psnr"] += 0.05
+    (folder / "manifest.json").write_text(json.dumps(better))
+    before = bytes_of(folder)
+    assert main([str(checkpoint), "-o", str(folder)]) == 3
+    assert "nothing was changed, --force" in capsys.readouterr().err
+    assert bytes_of(folder) == before
+    assert main([str(checkpoint), "-o", str(folder), "--force"]) == 0
+    after = json.loads((folder / "manifest.json").read_text())
+    assert after["version"] == "1.0.1"
+    assert after["title"] == {"en": "Tiny", "ru": "Крошка"}, "what people read stays"
+    assert after["scales"]["2"]["measured"] == entry_of(exported)["measured"]
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_what_cannot_be_compared_is_asked_for_on_a_terminal(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    forced = []
+
+    def fake(_: Source, wishes: Wishes) -> Path:
+        forced.append(wishes.force)
+        if not wishes.force:
+            raise CannotTellError("cannot tell")
+        return tmp_path
+
+    monkeypatch.setattr("model_export.cli.export", fake)
+    command = [str(checkpoint), "-o", str(tmp_path / "tiny")]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    assert main(command) == 1
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    assert main(command) == (0 if answer == "y" else 1)
+    assert forced == ([False, False, True] if answer == "y" else [False, False])
+
+
+def test_weights_of_another_project_become_a_model(tmp_path: Path) -> None:
+    state = msrresnet_state(2)
+    state["conv_last.weight"] *= 0.1
+    torch.save({"params": state}, tmp_path / "other.pth")
+    assert main(["--from-pth", str(tmp_path / "other.pth"), "-o", str(tmp_path / "other")]) == 0
+    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
+    assert manifest["architecture"] == {"network": "MSRResNet", "blocks": 2, "filters": 6}
+    assert manifest["licence"] == "LicenseRef-unknown"
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    exact = msrresnet(state, torch.tensor(image).permute(2, 0, 1)[None] / 255.0, 2).clamp(0, 1)[0].permute(1, 2, 0)
+    upscaled = onnx_restorer(tmp_path / "other" / "x2.onnx")(image)
+    assert np.abs(upscaled - exact.numpy() * 255.0).max() <= 1
+    assert Registry.load([tmp_path]).find("other", 2).entry.files.precisions == ["float32", "float16"]
+
+
+class Odd(nn.Module):
+    """A network with whatever is wrong about it."""
+
+    def __init__(self, *, served_shift: float = 0.0, radius: float = 1.0) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 12, 3, padding=1)
+        self.second = nn.Conv2d(12, 12, 3, padding=1)
+        self.receptive_field_radius = radius
+        self.shift = 0.0
+        self.served_shift = served_shift
+
+    def for_serving(self) -> nn.Module:
+        self.shift = self.served_shift
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.second(self.first(image)), 2) + self.shift
+
+
+@pytest.mark.parametrize(
+    ("odd", "name", "scale", "sentence"),
+    [
+        (Odd(served_shift=1 / 255), "tiny", 2, "served form differs from the network by"),
+        (Odd(radius=1.0), "tiny", 2, "tiles cut with the receptive field's radius, 1 px, differ"),
+        (Odd(), "Tiny!", 2, "'Tiny!' cannot be a model's name"),
+        (Odd(), "tiny", 3, "enlarges 3 times"),
+    ],
+    ids=["another function", "a wider view", "name", "scale"],
+)
+def test_what_cannot_be_proved_is_not_written(tmp_path: Path, odd: Odd, name: str, scale: int, sentence: str) -> None:
+    with pytest.raises(ExportError, match=sentence):
+        export(Source(odd.eval(), scale, {"network": "odd"}, {}), Wishes(tmp_path / name))
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_slopes_are_served_as_leaky_relu() -> None:
+    layers = nn.Sequential(nn.PReLU(4), nn.PReLU(4), nn.Sequential(nn.PReLU()))
+    with torch.no_grad():
+        layers[0].weight.copy_(torch.tensor([0.1, 0.1, 0.2, 0.1]))
+    served = served_form(layers)
+    image = torch.randn(1, 4, 5, 5)
+    torch.testing.assert_close(served(image), layers(image))
+    assert [type(each) for each in (served[0], served[1], served[2][0])] == [nn.PReLU, nn.LeakyReLU, nn.LeakyReLU]
+    assert isinstance(layers[1], nn.PReLU), "a copy"
+
+
+def test_words_given_win_over_shipped_ones_over_those_that_stood_there() -> None:
+    present = {"title": {"en": "Old", "ru": "Старая"}, "kind": "perceptual", "licence": "MIT"}
+    assert Words().over("mine", present)["title"] == present["title"]
+    assert Words().over("mine", present)["licence"] == "MIT"
+    assert Words().over("fast", present)["title"] == {"en": "Fast", "ru": "Быстрая"}
+    words = Words(title=["New"], description=["A.", "Б."], kind="restoration").over("mine", present)
+    assert words["title"] == {"en": "New", "ru": "New"}
+    assert words["description"] == {"en": "A.", "ru": "Б."}
+    assert words["kind"] == "restoration"
+    assert Words().over("mine", {})["kind"] == "fidelity"
+
+
+def test_a_second_scale_keeps_the_first_and_the_version() -> None:
+    common = {"words": Words(), "architecture": {}, "equalize_colors": False}
+    one = merge_scale({}, "tiny", 4, {"halo": 1}, **common)
+    two = merge_scale(one, "tiny", 2, {"halo": 2}, **common)
+    assert two["scales"] == {"2": {"halo": 2}, "4": {"halo": 1}}
+    assert (one["version"], two["version"]) == ("1.0.0", "1.0.0")
+    assert merge_scale(two, "tiny", 4, {"halo": 3}, **common)["version"] == "1.0.1"
 
 
 def test_multiply_adds_of_a_known_network() -> None:
@@ -104,8 +328,24 @@ def test_the_srvgg_layout_computes_the_same() -> None:
     assert state["body.1.weight"].unique().tolist() == pytest.approx([NEGATIVE_SLOPE])
 
 
-def test_say_where_to_or_be_told(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["CHECKPOINT"], "-o DIR"),
+        (["-o", "x"], "say what to export"),
+        (["CHECKPOINT", "--from-pth", "b.pth", "-o", "x"], "say what to export"),
+        (["CHECKPOINT", "-o", "x", "--title", "My", "new", "model"], "--title takes"),
+    ],
+)
+def test_say_what_and_where_to_or_be_told(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
     with pytest.raises(SystemExit):
-        main([str(checkpoint)])
-    assert "-o DIR" in capsys.readouterr().err
-    assert main([str(checkpoint.with_name("no.pt")), "-o", "x"]) == 1
+        main(arguments)
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "no.pt"), "-o", "x"]) == 1
+    assert main(["--from-pth", str(tmp_path / "no.pth"), "-o", "x"]) == 1
+    assert [line.split(": ")[0] for line in capsys.readouterr().err.splitlines()] == ["chetko-export"] * 2

@@ -1,0 +1,97 @@
+"""An engine that takes over from another: what is shared, what is loaded, what leaves memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import shutil
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.imaging.picture import Picture, Pixels
+from app.inference.device import choose_device
+from app.inference.engine import Engine
+from app.inference.heap import return_freed_memory
+from app.inference.registry import Registry
+from app.inference.upscale import upscale
+from tests import models
+
+
+@contextmanager
+def engine_of(folder: Path) -> Iterator[Engine]:
+    with Engine(Registry.load([folder]), platform="cpu", threads=1) as engine:
+        for manifest in engine.registry.models():
+            engine.warm(manifest.name, 2)
+        yield engine
+
+
+def test_unchanged_networks_are_shared_and_changed_ones_loaded(tmp_path: Path) -> None:
+    models.write_model(tmp_path, "same", scales=(2,))
+    models.write_model(tmp_path, "other", models.nearest, scales=(2,))
+    with engine_of(tmp_path) as engine:
+        kept = {name: engine.graph(engine.registry.find(name, 2), "uint8") for name in ("same", "other")}
+        shutil.rmtree(tmp_path / "other")
+        models.write_model(tmp_path, "other", models.faded, scales=(2,))
+        registry = Registry.load([tmp_path])
+        after = engine.serving(registry)
+        assert after.graph(registry.find("same", 2), "uint8") is kept["same"]
+        black = np.zeros((1, 4, 4, 3), np.uint8)
+        assert after.graph(registry.find("other", 2), "uint8").run(black).max() == 64
+        assert engine.graph(engine.registry.find("other", 2), "uint8").run(black).max() == 0, "the old one goes on"
+
+
+def test_a_picture_goes_on_while_its_model_is_exchanged(tmp_path: Path, noise: Pixels) -> None:
+    folder = models.write_model(tmp_path, "net", models.nearest, scales=(2,))
+    with engine_of(tmp_path) as engine:
+        coming = upscale(Picture(noise, None, "png"), engine.registry.find("net", 2), engine, tile=16).bands()
+        bands = [next(coming)]
+        shutil.rmtree(folder)
+        models.write_model(tmp_path, "net", models.faded, scales=(2,))
+        after = engine.serving(Registry.load([tmp_path]))
+        after.warm("net", 2)
+        bands += coming
+        np.testing.assert_array_equal(np.concatenate(bands), noise.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_gone_leaves_memory_and_the_rest_does_not_hold_it(tmp_path: Path, half: bool) -> None:
+    models.write_model(tmp_path, "stays", scales=(2,), fp16=models.not_a_number)
+    gone = models.write_model(tmp_path, "gone", scales=(2,), fp16=models.not_a_number)
+    engine = Engine(Registry.load([tmp_path]), platform="cpu", threads=1)
+    engine.device = dataclasses.replace(choose_device("cpu", 1), half=half)
+    engine.warm("gone", 2)
+    engine.warm("stays", 2)
+    dead = [weakref.ref(engine), weakref.ref(engine.graph(engine.registry.find("gone", 2), "uint8"))]
+    alive = weakref.ref(engine.graph(engine.registry.find("stays", 2), "uint8"))
+    shutil.rmtree(gone)
+    gc.disable()  # by counting references alone: nobody waits for the collector
+    try:
+        engine = engine.serving(Registry.load([tmp_path]))
+        assert [each() for each in dead] == [None, None]
+        assert alive() is not None
+    finally:
+        gc.enable()
+        engine.close()
+
+
+def test_exchanging_models_does_not_fill_memory(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    for seed in range(2):
+        net = partial(models.convolutions, channels=256, layers=6, seed=seed)
+        models.write_model(tmp_path / str(seed), "net", net, scales=(2,))  # 9 MB, in two files
+    process = psutil.Process()
+    seen: list[int] = []
+    with engine_of(tmp_path / "0") as first:
+        engine = first
+        for turn in range(6):
+            engine = engine.serving(Registry.load([tmp_path / str(turn % 2)]))
+            engine.warm("net", 2)
+            return_freed_memory()
+            seen.append(process.memory_info().rss)
+    assert seen[-1] - seen[1] < 12 * 2**20, [value >> 20 for value in seen]
