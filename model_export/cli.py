@@ -74,6 +74,7 @@ def foreign(options: argparse.Namespace) -> Source:
         scale=int(network.scale),
         architecture={"network": name} | {key: value for key, value in network.options.items() if key != "scale"},
         training={"file": options.from_pth.name, "data": options.data, "hardware": options.hardware},
+        trainable=False,
     )
 
 

@@ -30,7 +30,16 @@ from model_export.measure import (
 from model_export.pictures import proving_set
 from model_export.precisions import Ground, LeftOutError, Precision
 from model_export.publish import publish, read_manifest
-from model_export.serving import OPSET, for_bytes, for_floats, round_to_half, served_form, to_onnx, write_onnx
+from model_export.serving import (
+    OPSET,
+    for_bytes,
+    for_floats,
+    round_to_half,
+    served_form,
+    to_onnx,
+    write_onnx,
+    write_weights,
+)
 from model_export.worse import refuse_worse
 from training.evaluation.datasets import Pair, benchmark_pairs, sharp_pairs
 from training.evaluation.lpips import Lpips, find_lpips_weights
@@ -63,6 +72,8 @@ class Source:
     training: dict[str, Any]
     equalize_colors: bool = False
     """What the service does when a caller does not say."""
+    trainable: bool = True
+    """Whether ``chetko-train --init`` can go on from these weights: not with a network of another project."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,10 @@ def export(source: Source, wishes: Wishes) -> Path:
             )  # fmt: skip
 
         kinds = ["uint8", "float", *(KINDS[name] for name in made if name != "float32")]
+        if source.trainable:
+            place["weights"] = Path(scratch) / f"x{scale}.safetensors"
+            write_weights(source.network, place["weights"])
+            kinds.append("weights")
         return publish(folder, scale, {kind: place[kind] for kind in kinds}, merge)
 
 

@@ -34,7 +34,7 @@ def publish(folder: Path, scale: int, made: Mapping[str, Path], merge: Merge) ->
         if not folder.exists():
             return _publish_new(folder, made, merge)
         manifest = read_manifest(folder)
-        own = {kind: f"x{scale}.{_digest(path)[:12]}.onnx" for kind, path in made.items()}
+        own = {kind: f"x{scale}.{_digest(path)[:12]}{path.suffix}" for kind, path in made.items()}
         for kind, path in made.items():
             _copy(path, folder / own[kind])
         _write_manifest(folder, merge(manifest, {kind: _entry(folder / name) for kind, name in own.items()}))
@@ -95,7 +95,7 @@ def _remove_unnamed(folder: Path, scale: int, manifest: Manifest) -> None:
     """Removes this scale's files that the manifest does not name: of a dropped precision, of a killed export."""
     named = {file["file"] for file in manifest["scales"][str(scale)]["files"].values()}
     for path in folder.iterdir():
-        if re.fullmatch(rf"x{scale}\.([a-z0-9]+\.)?onnx(\.part)?", path.name) and path.name not in named:
+        if re.fullmatch(rf"x{scale}\.([a-z0-9]+\.)?(onnx|safetensors)(\.part)?", path.name) and path.name not in named:
             path.unlink()
 
 

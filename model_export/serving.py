@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from model_export.half import retyped
 
@@ -150,6 +151,18 @@ class _Graph:
         graph.output.append(helper.make_tensor_value_info("upscaled", outside, ["n", "sh", "sw", 3]))
         graph.output.extend(further)
         return model
+
+
+def write_weights(network: nn.Module, path: Path) -> None:
+    """Writes the state of ``network``, as it is trained, to the ``.safetensors`` file ``path``: ``chetko-train --init``
+    goes on from it. Floating-point tensors are stored as float16, which training forgets within its first steps.
+    """
+    state = network.state_dict()
+    save_file({name: _half(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}, path)
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().half().contiguous()
 
 
 def write_onnx(model: onnx.ModelProto, path: Path) -> None:

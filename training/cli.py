@@ -92,7 +92,7 @@ def _train(command: Command, hardware: Hardware, workers: Workers) -> None:
     losses = _losses(command, hardware, say=print if workers.chief else _say_nothing)
     validation = _validation(command) if workers.chief else None
     patches = _patches(command, hardware, workers, folder)
-    recipe = command.as_json() | {"pictures": len(patches.photos), "hardware": str(hardware), "workers": workers.world}
+    recipe = command.recipe() | {"pictures": len(patches.photos), "hardware": str(hardware), "workers": workers.world}
     if workers.chief:
         parameters = sum(parameter.numel() for parameter in generator.parameters())
         print(f"{len(patches.photos):,} pictures, {command.generator} x{command.scale} with {parameters:,} parameters")

@@ -177,6 +177,10 @@ class Command:
         plain = {option.name: _plain(self.values[option.key]) for option in OPTIONS}
         return {"inputs": [str(path) for path in self.inputs], **plain}
 
+    def recipe(self) -> dict[str, Any]:
+        """The same by key, as checkpoints and manifests keep it."""
+        return {name.replace("-", "_"): value for name, value in self.as_json().items()}
+
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value

@@ -28,7 +28,7 @@ from model_export.serving import served_form, to_onnx
 from model_export.srvgg import to_srvgg
 from model_export.worse import CannotTellError
 from tests.unit.export.test_foreign import msrresnet, msrresnet_state
-from training.checkpoint import save_checkpoint
+from training.checkpoint import CheckpointError, initial_weights, save_checkpoint, take_matching
 from training.evaluation.restore import onnx_restorer, torch_restorer
 from training.networks.fast import NEGATIVE_SLOPE, Fast
 
@@ -349,3 +349,21 @@ def test_a_missing_file_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([str(tmp_path / "no.pt"), "-o", "x"]) == 1
     assert main(["--from-pth", str(tmp_path / "no.pth"), "-o", "x"]) == 1
     assert [line.split(": ")[0] for line in capsys.readouterr().err.splitlines()] == ["chetko-export"] * 2
+
+
+def test_training_goes_on_from_an_exported_model(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    assert main([str(checkpoint), "-o", str(folder)]) == 0
+    told = json.loads((folder / "manifest.json").read_text())["scales"]["2"]["files"]["weights"]
+    assert hashlib.sha256((folder / told["file"]).read_bytes()).hexdigest() == told["sha256"]
+    exported = network()
+    fresh = Fast(2, 4, 12)
+    taken, left = take_matching(fresh, initial_weights(folder, 2))
+    assert (len(taken), left) == (8, [])
+    for mine, theirs in zip(fresh.parameters(), exported.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+    # x4 starts from it too: all but the last layer fits.
+    taken, left = take_matching(Fast(4, 4, 12), initial_weights(folder, 4))
+    assert (len(taken), left) == (6, ["body.6.bias", "body.6.weight"])
+    with pytest.raises(CheckpointError, match=r"no x4\.safetensors"):
+        initial_weights(tmp_path, 4)

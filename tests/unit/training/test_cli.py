@@ -87,7 +87,7 @@ REACHES = [
     ("--precision bf16", lambda g: g["hardware"].bf16, True),
     ("--compile", lambda g: g["hardware"].compile, True),
     ("--network fast", lambda g: g["describe"]["network"], "fast"),
-    ("--equalize-colors", lambda g: g["describe"]["recipe"]["equalize-colors"], True),
+    ("--equalize-colors", lambda g: g["describe"]["recipe"]["equalize_colors"], True),
 ]  # fmt: skip
 
 
