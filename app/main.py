@@ -178,28 +178,11 @@ class _Server(uvicorn.Server):
 
 async def _run(server: _Server, sockets: list[socket.socket], url: str) -> int:
     if _HANGUP is not None:
-        asyncio.get_running_loop().add_signal_handler(_HANGUP, _hung_up, server, _has_terminal())
+        asyncio.get_running_loop().add_signal_handler(_HANGUP, server.service.reload_asked.set)
     announcing = asyncio.ensure_future(_announce(server, url))
     await server.serve(sockets=sockets)
     announcing.cancel()
     return 2 if server.service.failure else 0
-
-
-def _hung_up(server: _Server, had_terminal: bool) -> None:
-    """SIGHUP has two meanings: somebody asks for the models to be read again, or the terminal has been closed."""
-    if had_terminal and not _has_terminal():
-        server.handle_exit(signal.SIGTERM, None)
-    else:
-        server.service.reload_asked.set()
-
-
-def _has_terminal() -> bool:
-    """Whether this process has a terminal that could be closed."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 async def _announce(server: _Server, url: str) -> None:

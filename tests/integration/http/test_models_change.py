@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
 import shutil
 import signal
 import time
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.integration.http.live import BIN, RealServer, real_server
+from tests.integration.http.live import RealServer, real_server
 from tests.models import faded, nearest, write_model
 
 NOISE = np.random.default_rng(3).integers(0, 256, (20, 30, 3), np.uint8)
@@ -92,24 +90,3 @@ def test_sighup_has_the_models_read_again(tmp_path: Path) -> None:
         until(printed(server, "is not a model manifest"))
         assert isinstance(enlarged(server, "tiny"), np.ndarray)
         assert server.stop() == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
-def test_closing_the_terminal_ends_it(tmp_path: Path) -> None:
-    """The other meaning of SIGHUP: nobody wants a server that goes on behind a window that is closed."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.environ["CHETKO_PORT"] = "0"
-        os.execv(BIN / "chetko", ["chetko", "serve"])  # noqa: S606
-    told = b""
-    deadline = time.monotonic() + 60
-    while b"is ready" not in told:
-        assert time.monotonic() < deadline, told
-        told += os.read(terminal, 4096)
-    os.close(terminal)
-    while (ended := os.waitpid(process, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(process, signal.SIGKILL)
-            pytest.fail("the server goes on without its terminal")
-        time.sleep(0.1)
-    assert os.waitstatus_to_exitcode(ended[1]) == 0
