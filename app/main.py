@@ -149,6 +149,7 @@ def serve(settings: Settings) -> int:
     # once more when it is done; by then this handler has nothing left to do, and the exit code stays 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
+    had_terminal = _has_terminal()
     if _HANGUP is not None:
         signal.signal(_HANGUP, signal.SIG_IGN)  # until _run: nothing is loaded yet that could be read again
     for sentence in misspelt(os.environ):
@@ -161,7 +162,7 @@ def serve(settings: Settings) -> int:
     url = _url(settings.host, sockets[0].getsockname()[1])
     _say(f"Chetko is starting on {url} ...")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(server, sockets, url))
+        return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
 
 
 class _Server(uvicorn.Server):
@@ -176,9 +177,16 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-async def _run(server: _Server, sockets: list[socket.socket], url: str) -> int:
+async def _run(server: _Server, sockets: list[socket.socket], url: str, *, had_terminal: bool) -> int:
+    def hang_up() -> None:
+        if had_terminal and not _has_terminal():  # its window was closed: nobody is left to stop it
+            server.service.drain()
+            server.should_exit = True
+        else:
+            server.service.reload_asked.set()
+
     if _HANGUP is not None:
-        asyncio.get_running_loop().add_signal_handler(_HANGUP, server.service.reload_asked.set)
+        asyncio.get_running_loop().add_signal_handler(_HANGUP, hang_up)
     announcing = asyncio.ensure_future(_announce(server, url))
     await server.serve(sockets=sockets)
     announcing.cancel()
@@ -194,6 +202,15 @@ async def _announce(server: _Server, url: str) -> None:
         known = isinstance(failure, InferenceError)
         _complain(str(failure) if known else f"The models could not be loaded: {failure!r}")
         server.should_exit = True
+
+
+def _has_terminal() -> bool:
+    """Whether this process belongs to a terminal that is there; one that was closed is none."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except (OSError, AttributeError):  # Windows knows no O_NOCTTY
+        return False
+    return True
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

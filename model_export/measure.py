@@ -59,7 +59,7 @@ class Difference:
 
     def document(self) -> dict[str, object]:
         """As the manifest tells it."""
-        return {"largest_difference": self.largest, "mean_difference": round(self.mean, 4)}
+        return {"largest_difference": self.largest, "mean_difference": round(self.mean, 6)}
 
 
 def differences(restore: Restorer, references: Mapping[str, tuple[Image8, Image8]]) -> Difference:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,3 +93,23 @@ def test_sighup_has_the_models_read_again(tmp_path: Path) -> None:
         until(printed(server, "is not a model manifest"))
         assert isinstance(enlarged(server, "tiny"), np.ndarray)
         assert server.stop() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
+def test_closing_the_terminal_still_stops_it() -> None:
+    """A terminal that goes away sends SIGHUP too, and must not leave a server behind that nobody sees."""
+    ours, theirs = os.openpty()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHETKO_")}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", sys.executable, "-m", "app.cli", "serve"],
+        env={**inherited, "CHETKO_PORT": "0"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"is ready" not in seen:
+        seen += os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(20) == 0
