@@ -24,7 +24,6 @@ from model_export.measure import (
     differences,
     halo_holds,
     measured_halo,
-    multiply_adds,
     parameters,
 )
 from model_export.pictures import proving_set
@@ -44,6 +43,7 @@ from model_export.worse import refuse_worse
 from training.evaluation.datasets import Pair, benchmark_pairs, sharp_pairs
 from training.evaluation.lpips import Lpips, find_lpips_weights
 from training.evaluation.restore import mean_scores, onnx_restorer, restore_any, torch_restorer
+from training.networks.work import multiply_adds
 
 EXAMPLES = Path(__file__).parents[1] / "app" / "web" / "examples"
 

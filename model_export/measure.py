@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch
 from onnx import helper, shape_inference
 from torch import nn
 
@@ -21,22 +20,6 @@ Restorer = Callable[[Image8], Image8]
 def parameters(network: nn.Module) -> int:
     """Number of trained values."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def multiply_adds(network: nn.Module, edge: int = 32) -> int:
-    """Multiply-adds of all convolutions per input pixel, counted while a picture of ``edge`` x ``edge`` runs."""
-    total = 0
-
-    def count(layer: nn.Conv2d, _: object, output: torch.Tensor) -> None:
-        nonlocal total
-        total += layer.weight[0].numel() * output.numel()
-
-    hooks = [layer.register_forward_hook(count) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    with torch.no_grad():
-        network(torch.zeros(1, 3, edge, edge))
-    for hook in hooks:
-        hook.remove()
-    return round(total / (edge * edge))
 
 
 def difference(first: Image8, second: Image8) -> int:

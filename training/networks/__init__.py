@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from training.networks.bicubic import Bicubic
 from training.networks.drcn import DRCN
@@ -32,6 +31,7 @@ from training.networks.span import SPAN
 from training.networks.srcnn import SRCNN
 from training.networks.srresnet import SRResNet
 from training.networks.vdsr import VDSR
+from training.networks.work import multiply_adds
 
 NETWORKS: dict[str, type] = {
     "bicubic": Bicubic,
@@ -72,14 +72,10 @@ def build(name: str, **options: Any) -> nn.Module:
 def describe_networks(scale: int) -> list[NetworkDescription]:
     """What there is to choose from, in the order of multiply-adds. Computes shapes only: it takes a moment."""
     lines = []
-    edge = 8
     for name, kind in NETWORKS.items():
-        with torch.device("meta"), torch.no_grad():
+        with torch.device("meta"):
             served = build(name, scale=scale).for_serving()
-            with FlopCounterMode(display=False) as counter:
-                served(torch.empty(1, 3, edge, edge))
+            work = multiply_adds(served)
         parameters = sum(parameter.numel() for parameter in served.parameters())
-        # A multiply-add is two of its operations.
-        per_pixel = round(counter.get_total_flops() / (2 * edge * edge))
-        lines.append(NetworkDescription(name, kind.summary, kind.paper, parameters, per_pixel))
+        lines.append(NetworkDescription(name, kind.summary, kind.paper, parameters, work))
     return sorted(lines, key=lambda line: line.multiply_adds)

@@ -22,7 +22,7 @@ from app.inference.registry import Registry
 from model_export.cli import main
 from model_export.export import ExportError, Source, Wishes, export, float_restorer
 from model_export.manifest import Words, merge_scale
-from model_export.measure import halo_holds, measured_halo, multiply_adds
+from model_export.measure import halo_holds, measured_halo
 from model_export.pictures import one_bit_noise, proving_set
 from model_export.serving import served_form, to_onnx
 from model_export.srvgg import to_srvgg
@@ -31,6 +31,7 @@ from tests.unit.export.test_foreign import msrresnet, msrresnet_state
 from training.checkpoint import CheckpointError, initial_weights, save_checkpoint, take_matching
 from training.evaluation.restore import onnx_restorer, torch_restorer
 from training.networks.fast import NEGATIVE_SLOPE, Fast
+from training.networks.work import multiply_adds
 
 
 def network(scale: int = 2, layers: int = 4) -> Fast:
