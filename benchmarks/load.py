@@ -49,8 +49,8 @@ def picture(edge: int) -> bytes:
     return file.getvalue()
 
 
-def probe(url: str, stop: Event, answers: multiprocessing.Queue[list[float]]) -> None:
-    """Asks ``/livez`` over one connection until told to stop; puts the milliseconds of every answer."""
+def probe(url: str, begun: Event, stop: Event, answers: multiprocessing.Queue[list[float]]) -> None:
+    """Asks ``/livez`` over one connection until told to stop; puts the milliseconds of every answer but the first."""
     # A prober that itself waits for the processor would measure that.
     os.nice(-5) if os.geteuid() == 0 else None
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
@@ -59,7 +59,9 @@ def probe(url: str, stop: Event, answers: multiprocessing.Queue[list[float]]) ->
         began = time.perf_counter()
         connection.request("GET", "/livez")
         connection.getresponse().read()
-        took.append((time.perf_counter() - began) * 1000)
+        if begun.is_set():
+            took.append((time.perf_counter() - began) * 1000)
+        begun.set()  # the first answer includes making the connection
         time.sleep(PROBE_PAUSE_SECONDS)
     answers.put(took)
 
@@ -107,26 +109,65 @@ class Prober:
 
     def __init__(self, url: str) -> None:
         context = multiprocessing.get_context("spawn")
+        self._begun = context.Event()
         self._stop = context.Event()
         self._answers: multiprocessing.Queue[list[float]] = context.Queue()
-        self._process = context.Process(target=probe, args=(url, self._stop, self._answers), daemon=True)
+        self._process = context.Process(target=probe, args=(url, self._begun, self._stop, self._answers), daemon=True)
 
     def __enter__(self) -> Prober:
         self._process.start()
+        # A busy machine may need longer to start a process than the idle service is watched.
+        if not self._begun.wait(60):
+            raise RuntimeError("/livez was not answered within a minute")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         took = self._answers.get(timeout=60)
         self._process.join(10)
-        # The first answer includes making the connection.
-        took = took[1:] or took
         self.latency = Latency(
             statistics.median(took),
             statistics.quantiles(took, n=100)[98] if len(took) > 1 else took[0],
             max(took),
             len(took),
         )
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a service did with many pictures at once."""
+
+    idle: Latency
+    loaded: Latency
+    seconds: float
+    statuses: dict[int, int]
+    """How many answers had which status; 0 is a connection that broke."""
+    memory: list[int]
+    """The service's resident bytes after each tenth of the pictures."""
+
+
+def measure(*, requests: int, concurrency: int, edge: int, query: str) -> Load:
+    """Sends ``requests`` pictures of ``edge`` x ``edge`` from ``concurrency`` clients to a service of its own."""
+    context = multiprocessing.get_context("spawn")
+    with running_service() as url:
+        service = next(child for child in psutil.Process().children() if "app.cli" in child.cmdline())
+        with Prober(url) as idle:
+            time.sleep(3)
+        statuses: multiprocessing.Queue[int] = context.Queue()
+        arguments = (url, query, picture(edge), requests, concurrency, statuses)
+        clients = context.Process(target=upload, args=arguments, daemon=True)
+        counted: collections.Counter[int] = collections.Counter()
+        marks = {requests * tenth // 10 for tenth in range(1, 11)}
+        memory = []
+        began = time.monotonic()
+        with Prober(url) as loaded:
+            clients.start()
+            for done in range(1, requests + 1):
+                counted[statuses.get(timeout=300)] += 1
+                if done in marks:
+                    memory.append(service.memory_info().rss)
+        seconds = time.monotonic() - began
+        return Load(idle.latency, loaded.latency, seconds, dict(sorted(counted.items())), memory)
 
 
 def main() -> None:
@@ -137,36 +178,20 @@ def main() -> None:
     parser.add_argument("--query", default="scale=4", help="options of every request (%(default)s)")
     options = parser.parse_args()
 
-    context = multiprocessing.get_context("spawn")
-    with running_service() as url:
-        service = next(child for child in psutil.Process().children() if "app.cli" in child.cmdline())
-        with Prober(url) as idle:
-            time.sleep(3)
-        print(f"{'':24}{'p50':>9}{'p99':>9}{'longest':>9}   answers")
-        _tell("/livez idle, ms", idle.latency)
-        statuses: multiprocessing.Queue[int] = context.Queue()
-        arguments = (url, options.query, picture(options.edge), options.requests, options.concurrency, statuses)
-        clients = context.Process(target=upload, args=arguments, daemon=True)
-        counted: collections.Counter[int] = collections.Counter()
-        marks = {options.requests * tenth // 10 for tenth in range(1, 11)}
-        memory = {}
-        began = time.monotonic()
-        with Prober(url) as loaded:
-            clients.start()
-            for done in range(1, options.requests + 1):
-                counted[statuses.get(timeout=300)] += 1
-                if done in marks:
-                    memory[done] = service.memory_info().rss
-        seconds = time.monotonic() - began
-        _tell("/livez under load, ms", loaded.latency)
-        print()
-        print(
-            f"{options.requests} pictures of {options.edge} x {options.edge}, {options.concurrency} clients: ", end=""
-        )
-        print(f"{seconds:.0f} s, {counted[200] / seconds:.1f} results/s")
-        print("statuses: " + ", ".join(f"{status}: {count}" for status, count in sorted(counted.items())))
-        sizes = " ".join(f"{size / 2**20:.0f}" for size in memory.values())
-        print(f"memory:   {sizes} MiB, after each tenth of the pictures")
+    load = measure(**vars(options))
+    print(f"{'':24}{'p50':>9}{'p99':>9}{'longest':>9}   answers")
+    _tell("/livez idle, ms", load.idle)
+    _tell("/livez under load, ms", load.loaded)
+    print()
+    print(f"{options.requests} pictures of {options.edge} x {options.edge}, {options.concurrency} clients: ", end="")
+    print(f"{load.seconds:.0f} s, {load.statuses.get(200, 0) / load.seconds:.1f} results/s")
+    print("statuses: " + ", ".join(f"{status}: {count}" for status, count in load.statuses.items()))
+    print(f"memory:   {tenths(load)} MiB, after each tenth of the pictures")
+
+
+def tenths(load: Load) -> str:
+    """The service's memory in MiB, in a line."""
+    return " ".join(f"{size / 2**20:.0f}" for size in load.memory)
 
 
 def _tell(name: str, latency: Latency) -> None:

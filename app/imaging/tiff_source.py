@@ -18,11 +18,16 @@ from app.imaging.picture import BrokenPictureError, UnsupportedPictureError
 
 _SUBFILE_TYPE = 254
 _REDUCED_OR_MASK = 0b101
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 277, 338, 339
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
+_UNCOMPRESSED = 1
+# Healthy files that our builds of libtiff cannot unpack, and would call damaged.
+_NOT_UNPACKED = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
+# 16 bits are read by libvips, whose libtiff knows less than Pillow's.
+_NOT_UNPACKED_16 = _NOT_UNPACKED | {34925: "LZMA", 50000: "Zstandard"}
 
 # What describes the picture rather than how its pixels are laid out in the file, and so belongs into EXIF.
 _DESCRIPTIVE_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432)
@@ -53,12 +58,14 @@ def read_page(file: BinaryIO) -> TiffPage:
         bits = _integers(tags, _BITS, (1,))
         formats = _integers(tags, _SAMPLE_FORMAT, (_UNSIGNED,))
         samples = _integer(tags, _SAMPLES, 1)
+        compression = _integer(tags, _COMPRESSION, _UNCOMPRESSED)
         photometric = _integer(tags, _PHOTOMETRIC, _BLACK_IS_ZERO)
         extra = _integers(tags, _EXTRA_SAMPLES, ())
         orientation = _integer(tags, _ORIENTATION, 1)
     if width < 1 or height < 1:
         raise BrokenPictureError("broken_picture", "The picture is damaged: its TIFF tags give no size.")
     _check_samples(bits, formats, photometric)
+    _check_compression(compression, bits[0])
     colours = 3 if photometric == _RGB else 1
     if bits[0] == 16 and samples < colours:
         raise BrokenPictureError("broken_picture", "The picture is damaged: it lacks samples per pixel.")
@@ -86,6 +93,18 @@ def _check_samples(bits: tuple[int, ...], formats: tuple[int, ...], photometric:
     raise UnsupportedPictureError(
         "unsupported_samples",
         f"This TIFF {problem}. Save it as grey or RGB with 8 or 16 bits per sample (unsigned integers).",
+    )
+
+
+def _check_compression(compression: int, bits: int) -> None:
+    name = (_NOT_UNPACKED_16 if bits == 16 else _NOT_UNPACKED).get(compression)
+    if name is None:
+        return
+    with_bits = " with 16 bits per sample" if compression not in _NOT_UNPACKED else ""
+    raise UnsupportedPictureError(
+        "unsupported_samples",
+        f"This TIFF is compressed with {name}, which is not read here{with_bits}. Save it with LZW, Deflate or no "
+        "compression.",
     )
 
 

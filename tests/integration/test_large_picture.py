@@ -43,15 +43,20 @@ def peak_of(command: list[str]) -> float:
     per process), sampled every 20 ms."""
     process = psutil.Popen(command)
     peak = 0
-    while process.poll() is None:
-        total = 0
-        for each in [process, *process.children(recursive=True)]:
-            try:
-                total += each.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        peak = max(peak, total)
-        time.sleep(0.02)
+    try:
+        while process.poll() is None:
+            total = 0
+            for each in [process, *process.children(recursive=True)]:
+                try:
+                    total += each.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            peak = max(peak, total)
+            time.sleep(0.02)
+    finally:
+        if process.poll() is None:  # a test that runs into its time limit must not leave it computing
+            process.kill()
+            process.wait()
     assert process.returncode == 0
     return peak / 2**20
 

@@ -15,6 +15,7 @@ from app.imaging import encode
 from app.inference import enlarge as way
 from app.inference.graph import Graph
 from app.main import load_backend
+from benchmarks.load import measure, tenths
 from tests.integration.http.live import Computing, RealServer, live
 from tests.integration.http.pictures import png
 
@@ -79,3 +80,17 @@ def test_nothing_is_decoded_computed_or_encoded_on_the_loops_thread(monkeypatch:
             files = {"image": ("a.png", png(40, 30))}
             assert httpx.post(f"{one.url}/v1/upscale?scale=4&format={form}", files=files).status_code == 200
     assert called == {name: {False} for name in ("read_header", "decode", "open_encoder", "upscale", "run")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_2000_pictures_from_64_clients_leave_the_loop_quick_and_the_memory_flat() -> None:
+    load = measure(requests=2000, concurrency=CLIENTS, edge=256, query="scale=4")
+    memory = tenths(load)
+    told = f"{load.seconds:.0f} s, {load.statuses}, /livez {load.loaded.p99:.1f} ms at p99, memory {memory} MiB"
+    print(told)  # noqa: T201  (shown by pytest -rP: the figures for the closing note)
+    assert set(load.statuses) <= {200, 503}
+    assert load.statuses[200] >= CLIENTS
+    assert load.loaded.p99 < 50
+    # The arena and the heap settle early; a leak of 100 KB a picture would add 100 MB from one half to the other.
+    assert max(load.memory[5:]) <= 1.2 * max(load.memory[:5]), memory

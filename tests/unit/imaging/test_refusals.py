@@ -86,6 +86,30 @@ def test_tiff_samples_that_are_not_read(dtype: type, word: str, channels: int) -
     assert "8 or 16 bits" in error.message
 
 
+@pytest.mark.parametrize("compression", ["lzma", "zstd"])
+def test_a_compression_of_16_bit_tiff_that_is_not_read_is_named_and_not_called_damaged(compression: str) -> None:
+    # The same compression is read where samples have 8 bits.
+    eight = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    read = decode(io.BytesIO(samples.saved(Image.fromarray(eight), "TIFF", compression=compression)), max_pixels=None)
+    assert np.array_equal(read.pixels[:, :, 0], eight)
+    wide = Image.fromarray(eight.astype(np.uint16) * 257)
+    error = refusal(samples.saved(wide, "TIFF", compression=compression))
+    assert isinstance(error, UnsupportedPictureError)
+    assert error.code == "unsupported_samples"
+    assert {"lzma": "LZMA", "zstd": "Zstandard"}[compression] in error.message
+    assert "LZW" in error.message
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_compressed_with_webp_is_not_called_damaged(bits: int) -> None:
+    data = samples.tiff(np.zeros((4, 5), f"uint{bits}"))
+    entry = struct.pack("<HHI", 259, 3, 1)
+    assert data.count(entry) == 1
+    error = refusal(data.replace(entry + struct.pack("<I", 1), entry + struct.pack("<I", 50001)))
+    assert isinstance(error, UnsupportedPictureError)
+    assert "WebP" in error.message
+
+
 def test_16_bit_cmyk_tiff() -> None:
     error = refusal(samples.tiff(np.ones((4, 5, 4), np.uint16), photometric="separated"))
     assert error.code == "unsupported_samples"
