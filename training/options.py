@@ -132,7 +132,8 @@ _FIDELITY = {"content": "l1", "discr_weight": 0.0, "gen_pretrain": 0, "schedule"
 RECIPES: dict[str, dict[str, Any]] = {
     "srgan": {},
     "srresnet": _FIDELITY | {"epochs": 200, "epoch_size": 500, "learning_rate": 5e-4},
-    "fast": _FIDELITY | {"epochs": 100, "epoch_size": 500, "learning_rate": 1e-3, "patch_size": 128},
+    # Half the batch, twice the steps: what a processor computes in a given time teaches more.
+    "fast": _FIDELITY | {"epochs": 100, "epoch_size": 1000, "learning_rate": 1e-3, "patch_size": 128, "batch_size": 8},
     "span": _FIDELITY | {"epochs": 200, "epoch_size": 500, "learning_rate": 5e-4, "patch_size": 128},
     "srcnn": _FIDELITY | {"content": "mse", "epochs": 100, "epoch_size": 500, "learning_rate": 5e-4},
     "espcn": _FIDELITY | {"content": "mse", "epochs": 100, "epoch_size": 500, "learning_rate": 1e-3},
