@@ -74,8 +74,8 @@ OPTIONS: tuple[Option, ...] = (
            choices=tuple(sorted({*NETWORKS, *GENERATOR_OF} - {"bicubic"}))),
     Option("gen-filters", _NET, int, (), "channels of the generator: one value for all layers, or one per residual "
            "block (64; the network's own where it is another)", "N", many=True, at_least=1),
-    Option("gen-res-blocks", _NET, int, None, "residual blocks or layers of the generator (4; the network's own where "
-           "it is another)", "N", at_least=1),
+    Option("gen-res-blocks", _NET, int, None, "residual blocks of the generator, or what the network repeats in their "
+           "place: layers, recursions (4; the network's own where it is another)", "N", at_least=1),
     Option("batch-norm", _NET, bool, False, "batch normalisation in srresnet, as in the paper; folded at export"),
     Option("discr-filters", _NET, int, 32, "channels of the discriminator's first layer", "N", at_least=1),
     Option("init", _NET, Path, None, "start from a checkpoint, a .safetensors file or a model's folder: tensors of "

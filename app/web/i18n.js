@@ -25,7 +25,7 @@ const TEXTS = {
     cancelled: "Cancelled.",
     facts: ({ width, height, size, model }) => `${width} × ${height} pixels, ${size}, ${model}`,
     noPreview: "Your browser cannot show this format. The result can be downloaded all the same.",
-    notice: { "first-frame-only": "The file holds an animation; only its first frame was enlarged." },
+    notice: { "first-frame-only": "The file holds several frames or pages; only the first was enlarged." },
     error: {
       unreachable: "The server cannot be reached. Check the connection and try again.",
       not_a_picture: "This is not a picture file.",
@@ -63,7 +63,7 @@ const TEXTS = {
     cancelled: "Отменено.",
     facts: ({ width, height, size, model }) => `${width} × ${height} пикселей, ${size}, ${model}`,
     noPreview: "Браузер не умеет показывать этот формат. Результат всё равно можно скачать.",
-    notice: { "first-frame-only": "В файле анимация; увеличен только её первый кадр." },
+    notice: { "first-frame-only": "В файле несколько кадров или страниц; увеличено только первое изображение." },
     error: {
       unreachable: "Сервер недоступен. Проверьте соединение и попробуйте ещё раз.",
       not_a_picture: "Это не файл с картинкой.",

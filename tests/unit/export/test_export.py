@@ -155,6 +155,8 @@ def test_the_halo_holds_in_every_precision(exported: Path) -> None:
     entry = entry_of(exported)
     pictures = proving_set([]).values()
     for kind, file in entry["files"].items():
+        if kind == "weights":
+            continue  # no graph
         path = exported / file["file"]
         restore = float_restorer(path) if kind == "float" else onnx_restorer(path)
         wholes = [(image, restore(image)) for image in pictures]
