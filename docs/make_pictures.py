@@ -1,20 +1,29 @@
-"""Makes the pictures of README and docs: ``.venv/bin/python -m docs.make_pictures`` (needs ``make install``)."""
+"""Makes the pictures of README and docs: ``.venv/bin/python -m docs.make_pictures`` (needs ``make install``).
+
+``--runs DIR`` also makes the one of the losses, from the runs ``mine``, ``features`` and ``game`` that docs/training.md
+names.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from training.checkpoint import load_checkpoint, network_of
 from training.degradation import Degradation
 from training.degraded_pictures import degraded
-from training.evaluation.restore import onnx_restorer
+from training.evaluation.lpips import Lpips, find_lpips_weights
+from training.evaluation.restore import onnx_restorer, scores, torch_restorer
 from training.pictures import labelled_strip
+from training.resize import shrink
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT, TOP, WIDTH, HEIGHT = 128, 108, 120, 80  # the kitten's face
 GAP = 8
+FUR = (120, 140)  # top and left of a square of the example of a dog
 DOG_FACE = (72, 64, 110, 110)  # of the example at half its size: top, left, height, width
 
 
@@ -51,6 +60,31 @@ def kitten() -> None:
     strip.save(ROOT / "docs/images/kitten-x4.png", optimize=True)
 
 
-if __name__ == "__main__":
+def losses(runs: Path) -> None:
+    """Writes docs/images/losses.png: one network after training with three losses, on the example of a dog."""
+    photo = np.asarray(Image.open(ROOT / "app/web/examples/dog.jpg").convert("RGB"))
+    small, edge, (top, left) = shrink(photo, 4), 208, FUR
+    weights = find_lpips_weights()
+    lpips = Lpips(weights) if weights else None
+    region = (slice(top, top + edge), slice(left, left + edge))
+    panels = []
+    for label, run in (("--content l1", "mine"), ("--content vgg", "features"), ("vgg and adversarial", "game")):
+        restore = torch_restorer(network_of(load_checkpoint(runs / run / "last.pt")))
+        row = scores(restore, small, photo, 4, lpips=lpips)
+        caption = f"{row['psnr']:.2f} dB" + (f", LPIPS {row['lpips']:.3f}" if lpips else "")
+        panels.append((label, caption, restore(small)[region]))
+    labelled_strip([*panels, ("original", "", photo[region])]).save(ROOT / "docs/images/losses.png", optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="where the runs mine, features and game are")
+    options = parser.parse_args()
     kitten()
     damage()
+    if options.runs:
+        losses(options.runs)
+
+
+if __name__ == "__main__":
+    main()
