@@ -42,9 +42,14 @@ VALIDATION_EDGE = 384
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command ``chetko-train``; returns the exit code: 0 done, 1 failed, 2 wrong options, 130 interrupted."""
+    code = _main(arguments)
+    distributed.leave(code)
+    return code
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
-        command = parse(arguments)
-        return run(command)
+        return run(parse(arguments))
     except OptionsError as error:
         print(f"chetko-train: {error}", file=sys.stderr)
         return 2
@@ -54,8 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command with --resume goes on", file=sys.stderr)
         return 130
-    finally:
-        distributed.leave()
 
 
 def run(command: Command) -> int:
