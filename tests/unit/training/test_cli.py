@@ -13,6 +13,7 @@ from PIL import Image
 from tests.unit.training.scenes import write_scenes
 from training import cli
 from training.cli import main
+from training.losses.content import content_loss
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,58 @@ def test_patches_too_small_for_the_features_are_refused(
     monkeypatch.setattr(cli, "content_loss", lambda *_, **__: Deep())
     assert main([str(photos), "--runs", str(tmp_path), "--patch-size", "48"]) == 2
     assert "at least 64 for deep features" in capsys.readouterr().err
+
+
+def test_the_features_are_those_asked_for(given: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {}
+
+    def loss(kind: str, **how: Any) -> torch.nn.Module:
+        if kind == "vgg":
+            asked.update(how)
+        return content_loss("mse")
+
+    monkeypatch.setattr(cli, "content_loss", loss)
+    given(f"--content vgg --vgg-layer conv3_3 --perceptual-weights {tmp_path / 'v.pth'} --loss-scale paper")
+    assert (asked["layer"], asked["weights"], asked["scale"]) == ("conv3_3", tmp_path / "v.pth", "paper")
+    given("--content vgg")
+    assert (asked["layer"], asked["weights"], asked["scale"]) == (None, None, "8bit")
+
+
+def test_lpips_weights_that_are_not_there_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(tmp_path / "alex.safetensors")
+    more = ["--network", "fast", "--validate", str(photos), "--lpips-weights", missing, "--runs", str(tmp_path)]
+    assert main([str(photos), *more]) == 1
+    assert missing in capsys.readouterr().err
+
+
+def test_threads_are_those_asked_for(given: Any) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            given(f"--threads {threads}")
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_tensorboard_gets_scalars_and_strips_when_wanted(photos: Path, tmp_path: Path, wanted: bool) -> None:
+    short = "--network fast --gen-filters 8 --gen-res-blocks 1 --patch-size 32 --epochs 1 --epoch-size 2 --platform cpu"
+    sharp = write_scenes(tmp_path / "sharp", range(100, 101))
+    flag = "--tensorboard" if wanted else "--no-tensorboard"
+    assert main([str(photos), "--runs", str(tmp_path), "--validate", str(sharp), flag, *short.split()]) == 0
+    folder = tmp_path / "default" / "tensorboard"
+    assert folder.exists() == wanted
+    if wanted:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        written = EventAccumulator(str(folder))
+        written.Reload()
+        assert {"loss", "psnr", "learning_rate"} <= set(written.Tags()["scalars"])
+        assert written.Scalars("psnr")[0].step == 2
+        assert written.Tags()["images"] == ["sample"]
 
 
 def test_without_photographs_it_says_what_to_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -217,6 +218,8 @@ def test_validation_pictures_choose_the_best_checkpoint(
         "--validate",
     ]
     assert main(arguments(photos, tmp_path, *more, str(sharp))) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"epoch 6/6  step 90  loss [\d.]+  PSNR [\d.]+ dB .*\d+ images/s  0:00:00 left", told), told
     quality = {int(row["step"]): float(row["psnr"]) for row in rows_of(tmp_path / "tiny")}
     step = max(quality, key=lambda step: quality[step])
     best = load_checkpoint(tmp_path / "tiny/best.pt")
