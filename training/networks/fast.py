@@ -76,8 +76,8 @@ class Fast(nn.Module):
 def _start_from_identity(convolution: nn.Conv2d) -> None:
     """Makes a hidden layer pass its features on, plus a little randomness, instead of mixing them at random.
 
-    A plain stack has no skips of its own; this is what a residual network starts as. After 500 steps at x4 (16
-    patches of 96 px, Adam 2e-3, cosine) Set5 is at 30.11 dB instead of 29.92, at no cost.
+    A plain stack has no skips of its own; this is what a residual network starts as. The shipped weights began so. It
+    is no gain by itself: 500 steps on photographs kept out of training end at 28.31 dB with it, 28.33 without.
     """
     identity = torch.zeros_like(convolution.weight)
     nn.init.dirac_(identity)
