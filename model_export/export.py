@@ -42,7 +42,7 @@ from model_export.serving import (
 from model_export.worse import refuse_worse
 from training.evaluation.datasets import Pair, benchmark_pairs, sharp_pairs
 from training.evaluation.lpips import Lpips, find_lpips_weights
-from training.evaluation.restore import mean_scores, onnx_restorer, restore_any, torch_restorer
+from training.evaluation.restore import mean_scores, onnx_restorer, torch_restorer
 from training.networks.work import multiply_adds
 
 EXAMPLES = Path(__file__).parents[1] / "app" / "web" / "examples"
@@ -233,20 +233,13 @@ def _measured(restore: Restorer, sets: Mapping[str, list[Pair]], scale: int) -> 
     lpips = Lpips(weights) if weights else None
     table = {}
     for name, pairs in sets.items():
-        scores = mean_scores(restore, pairs, scale)
+        scores = mean_scores(restore, pairs, scale, lpips=lpips)
         if not math.isfinite(scores["psnr"]):
             raise ExportError(f"PSNR on {name} is {scores['psnr']}")
-        if lpips is not None:
-            scores["lpips"] = round(float(np.mean([_lpips(lpips, restore, *pair, scale) for pair in pairs])), 4)
         print(f"{name:>10}  PSNR {scores['psnr']:.3f} dB  SSIM {scores['ssim']:.4f}", end="")
         print(f"  LPIPS {scores['lpips']:.4f}" if lpips is not None else "")
         table[name] = scores
     return table
-
-
-def _lpips(lpips: Lpips, restore: Restorer, small: Image8, large: Image8, scale: int) -> float:
-    height, width = (side - side % scale for side in large.shape[:2])
-    return lpips.of_pictures(restore_any(restore, small), large[:height, :width])
 
 
 def _float32(path: Path, ground: Ground, measured: Mapping[str, Mapping[str, float]]) -> Precision:

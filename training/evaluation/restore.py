@@ -96,8 +96,3 @@ def mean_scores(
     """Means over ``pairs`` of what ``scores`` measures per picture, rounded to 4 decimals."""
     rows = [scores(restore, small, large, scale, grey_as_rgb=grey_as_rgb, lpips=lpips) for small, large in pairs]
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
-
-
-def mean_psnr(network: nn.Module, pairs: Iterable[Pair], scale: int) -> float:
-    """Mean PSNR in dB of ``network`` over ``pairs``."""
-    return mean_scores(torch_restorer(network), pairs, scale)["psnr"]
