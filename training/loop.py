@@ -100,13 +100,15 @@ def train(
                 state = describe | game.state() | {
                     "step": step, "seconds": spent, "measured": measured, "best": best, "random": _random_state(device),
                 }  # fmt: skip
-                keep_checkpoint(folder, state, best=better, keep=keep)
                 row = {
                     "epoch": math.ceil(step / schedule.epoch_size), "step": step, "seconds": round(spent, 1),
                     "stage": stage, "learning_rate": rate, **means, **measured, "images_per_second": images,
                 }  # fmt: skip
                 epochs = None if schedule.time_limit else schedule.all_epochs
+                # Told before it is saved: a run killed between the two repeats a row, which resuming drops; the other
+                # way round the row would be missing for ever.
                 journal.epoch(epochs, done, row, sample(game.ema.network) if sample else None)
+                keep_checkpoint(folder, state, best=better, keep=keep)
             workers.wait()
             epoch_began, epoch_step = time.monotonic(), step
     return measured
