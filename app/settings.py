@@ -105,6 +105,19 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds a client may take no byte of its answer before the connection is closed.",
     )
+    # Data, queue and workers (app/jobs/embedded.py, app/jobs/worker.py).
+
+    # Storage (app/storage).
+
+    # Jobs and their results (app/jobs).
+
+    # Addresses that the service calls: webhooks, source.url (app/jobs/egress.py).
+
+    # Who may do what (app/api/keys.py and what is beside it).
+
+    # Metrics, logs, traces.
+
+    # Life and death.
     drain_seconds: int = Field(
         60, ge=0, description="Seconds that running requests get to finish when the service is told to stop."
     )
