@@ -110,6 +110,17 @@ class Settings(BaseSettings):
     # Data, queue and workers (app/jobs/embedded.py, app/jobs/worker.py).
 
     # Storage (app/storage).
+    storage_url: str | None = Field(
+        None,
+        description="Where sources and results are kept: file:///folder. Unset takes the folder objects in "
+        "CHETKO_DATA_DIR.",
+    )
+    storage_min_free_mb: int = Field(
+        256,
+        ge=0,
+        description="Megabytes of the disk that a local folder leaves free (the queue's file may lie on the same disk, "
+        "and the queue stops when it is full); with less left new work gets 503 storage_full.",
+    )
 
     # Jobs and their results (app/jobs).
 

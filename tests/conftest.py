@@ -17,6 +17,8 @@ from app.inference.registry import Registry
 from tests.models import convolutions, nearest, write_model
 from tests.valkey import valkey
 
+pytest_plugins = ["tests.s3_server"]
+
 STRICT = os.environ.get("CHETKO_TEST_STRICT") == "1"
 # What a machine may lack even then.
 EXCUSED = ("../shared", "GPU", "CUDA")
