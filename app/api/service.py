@@ -15,10 +15,12 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol
 
+from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.types import Receive
 
 from app.api.admission import Admission
+from app.api.callers import Access, CannotStartError
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.upload import UploadLimits
 from app.inference.cpus import usable_cpus
@@ -89,6 +91,10 @@ class Service:
         self._compute = ThreadPoolExecutor(self.active, thread_name_prefix="chetko-compute", initializer=_stand_back)
         self._models = ThreadPoolExecutor(1, thread_name_prefix="chetko-models", initializer=_stand_back)
         self._backend: Backend | None = None
+        self.redis: Redis | None = None
+        """The queue server: None without one, and then there are no keys, uploads or jobs."""
+        self.access = Access(settings, None)
+        """Keys, sessions and limits."""
         self.settled = asyncio.Event()
         """Set when the first loading has ended, however it did."""
         self.reload_asked = asyncio.Event()
@@ -127,13 +133,23 @@ class Service:
             min_bytes_per_second=self.settings.receive_min_bytes_per_second,
         )
 
+    def use_redis(self, redis: Redis) -> None:
+        """Gives the service its queue server, before ``start``; closing it stays the caller's."""
+        self.redis = redis
+        self.access = Access(self.settings, redis)
+
     async def start(self, load: Callable[[], Backend]) -> None:
-        """Loads and warms the models in a thread; then the state is ``ready``, or ``failed`` with ``failure``."""
+        """Checks who may call, then loads and warms the models in a thread; then the state is ``ready``, or ``failed``
+        with ``failure``.
+        """
         try:
+            await self.access.check_start()
             self._backend = await asyncio.get_running_loop().run_in_executor(self._models, load)
         except Exception as error:
             self.state, self.failure = "failed", error
-            if not isinstance(error, InferenceError):  # those are sentences, for whoever waits for ``settled`` to tell
+            if not isinstance(
+                error, InferenceError | CannotStartError
+            ):  # those are sentences, for whoever waits for ``settled`` to tell
                 _log.exception("The service cannot start")
         else:
             if self.state == "starting":
@@ -204,7 +220,6 @@ class Service:
                 report = backend.enlarge(
                     source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set
                 )
-                traces.annotate(model=report.model, scale=report.scale, **report.timings)
             return report, began - queued, time.perf_counter() - began
 
         job = self._compute.submit(copy_context().run, work)  # ids and trace go along

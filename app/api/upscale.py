@@ -165,6 +165,7 @@ def _refuse_repeated(request: Request) -> None:
 
 def _count(finished: Finished) -> None:
     report = finished.report
+    traces.annotate(model=report.model, scale=report.scale, **report.timings)
     megapixels = report.width * report.height / 1e6
     metrics.OUTPUT_MEGAPIXELS.labels(report.model, str(report.scale), "sync").inc(megapixels)
     for phase, seconds in {"queue": finished.queue_seconds, **report.timings}.items():
