@@ -42,9 +42,9 @@ def parser() -> argparse.ArgumentParser:
                      help="a second row per method that treats one-channel files as RGB, as most results since 2017 "
                           "do (Set14 +0.09 dB)")  # fmt: skip
     top.add_argument("--published", type=Path, metavar="FILE",
-                     help="figures that others computed, as in ../shared/benchmarks/published_per_image.json")  # fmt: skip
+                     help="figures that others computed, as in ../shared/benchmarks")  # fmt: skip
     top.add_argument("--lpips-weights", type=Path, metavar="FILE",
-                     help="lpips_alex.safetensors (default: this machine's, or else the ONNX file that is shipped)")  # fmt: skip
+                     help="lpips_alex.safetensors (default: this machine's, or the ONNX that is shipped)")  # fmt: skip
     top.add_argument("-o", "--output", nargs="+", type=Path, default=[], metavar="FILE",
                      help="also write .csv, .json, .md, or .html (one page with the pictures)")  # fmt: skip
     top.add_argument("--page-pictures", type=int, default=14, metavar="N",
