@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
 from starlette.requests import Request
 from starlette.types import Receive
@@ -20,8 +20,8 @@ from starlette.types import Receive
 from app.api.admission import Admission
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.upload import UploadLimits
+from app.inference.backend import Backend
 from app.inference.cpus import usable_cpus
-from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
 from app.inference.errors import InferenceError
 from app.inference.heap import return_freed_memory
@@ -36,30 +36,6 @@ On two busy cores with 64 clients this halves the 99th percentile of ``/livez`` 
 """
 
 _log = logging.getLogger("chetko.service")
-
-
-class Enlarge(Protocol):
-    """``app.inference.enlarge.enlarge``: blocks until ``target`` holds the whole result."""
-
-    def __call__(
-        self,
-        source: BinaryIO,
-        target: BinaryIO,
-        options: Options,
-        engine: Engine,
-        *,
-        limits: Limits,
-        cancelled: Callable[[], bool],
-    ) -> Report: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What computes. Made in a thread by ``app.main.load_backend``, and made anew when the models change."""
-
-    registry: Registry
-    engine: Engine
-    enlarge: Enlarge
 
 
 @dataclass(frozen=True, slots=True)

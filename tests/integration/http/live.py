@@ -21,7 +21,8 @@ import httpx
 import uvicorn
 from PIL import Image
 
-from app.api.service import Backend, Service
+from app.api.service import Service
+from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
 from app.inference.errors import UpscaleCancelledError
