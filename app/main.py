@@ -16,14 +16,17 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from redis.asyncio import Redis
 
 from app.api.application import build_application
+from app.api.callers import CannotStartError
 from app.api.service import Service
 from app.inference.backend import Backend, load_backend
 from app.inference.errors import InferenceError
 from app.inference.registry import model_folders
 from app.inference.watch import ModelWatch
 from app.settings import Settings, misspelt
+from app.storage import Storage
 
 KEEP_ALIVE_SECONDS = 20
 
@@ -31,14 +34,23 @@ _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """Asks for the models to be read again; Windows has no such signal."""
 
 
-def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    load: Callable[[Settings], Backend] | None = None,
+    redis: Redis | None = None,
+    storage: Storage | None = None,
+) -> FastAPI:
     """The whole service as an ASGI application.
 
     Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
     ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
-    place of ``load_backend``; that one stays as it is.
+    place of ``load_backend``; that one stays as it is. ``redis`` is the queue server, ``storage`` the store beside it;
+    closing them stays the caller's.
     """
     service = Service(settings)
+    if redis is not None:
+        service.use_queue(redis, storage)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,6 +64,8 @@ def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None
                     every_seconds=settings.models_poll_seconds,
                 )
             )
+        if service.uploads is not None:
+            tasks.append(service.sweep_uploads())
         tasks.append(service.start(lambda: (load or load_backend)(settings)))
         running = [asyncio.ensure_future(task) for task in tasks]
         yield
@@ -143,7 +157,7 @@ async def _announce(server: _Server, url: str) -> None:
     if server.service.state == "ready":
         _say(f"Chetko is ready: {url}")
     elif failure is not None:
-        known = isinstance(failure, InferenceError)
+        known = isinstance(failure, InferenceError | CannotStartError)
         _complain(str(failure) if known else f"The models could not be loaded: {failure!r}")
         server.should_exit = True
 
