@@ -24,6 +24,9 @@ from typing import Any, Self
 
 LOCK_FILE = "serve.lock"
 
+LOCK_SECONDS = 1.0
+"""How long the lock is waited for: a holder that was killed just now is not gone yet."""
+
 ORPHAN_SECONDS = 10.0
 """How long an orphan gets to end by itself before it is killed."""
 
@@ -193,7 +196,7 @@ def longest_socket_path() -> int:
 def _lock(path: Path, descriptor: int) -> None:
     import fcntl  # noqa: PLC0415 - there is none on Windows, where there is no queue server either
 
-    deadline = time.monotonic() + 2  # a holder that was killed just now may not be gone yet
+    deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,11 +206,9 @@ def _lock(path: Path, descriptor: int) -> None:
                     f"The file system of {path} has no locks ({error.strerror or error}): set CHETKO_DATA_DIR to a "
                     "folder on a local disk."
                 ) from error
-            note = note_in(path)
-            if (note is None or not note.holder.alive()) and time.monotonic() < deadline:
-                time.sleep(0.02)
-                continue
-            raise DataFolderError(_held(path, note)) from None
+            if time.monotonic() > deadline:
+                raise DataFolderError(_held(path, note_in(path))) from None
+            time.sleep(0.02)
         else:
             return
 
