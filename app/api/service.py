@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -24,8 +25,8 @@ from app.api.callers import Access, CannotStartError
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.upload import UploadLimits
 from app.api.upload_store import UploadStore
+from app.inference.backend import Backend
 from app.inference.cpus import usable_cpus
-from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
 from app.inference.errors import InferenceError
 from app.inference.heap import return_freed_memory
@@ -33,6 +34,7 @@ from app.inference.registry import Registry
 from app.inference.watch import ModelWatch
 from app.settings import Settings
 from app.storage import Storage, StorageError
+from app.telemetry import traces
 
 COMPUTE_NICENESS = 5
 """How far compute threads stand back behind the event loop's thread: they have seconds, it has milliseconds.
@@ -41,30 +43,6 @@ On two busy cores with 64 clients this halves the 99th percentile of ``/livez`` 
 """
 
 _log = logging.getLogger("chetko.service")
-
-
-class Enlarge(Protocol):
-    """``app.inference.enlarge.enlarge``: blocks until ``target`` holds the whole result."""
-
-    def __call__(
-        self,
-        source: BinaryIO,
-        target: BinaryIO,
-        options: Options,
-        engine: Engine,
-        *,
-        limits: Limits,
-        cancelled: Callable[[], bool],
-    ) -> Report: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What computes. Made in a thread by ``app.main.load_backend``, and made anew when the models change."""
-
-    registry: Registry
-    engine: Engine
-    enlarge: Enlarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +100,10 @@ class Service:
     def registry(self) -> Registry:
         """The models; raises ``UnavailableProblem`` while they are not loaded."""
         return self.backend.registry if self._backend is None else self._backend.registry
+
+    def tiles_waiting(self) -> int:
+        """Tiles that wait for the device; safe to ask from any thread."""
+        return 0 if self._backend is None else self._backend.engine.queue_length()
 
     @property
     def upload_limits(self) -> UploadLimits:
@@ -228,10 +210,13 @@ class Service:
 
         def work() -> tuple[Report, float, float]:
             began = time.perf_counter()
-            report = backend.enlarge(source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set)
+            with traces.span("picture"):
+                report = backend.enlarge(
+                    source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set
+                )
             return report, began - queued, time.perf_counter() - began
 
-        job = self._compute.submit(work)
+        job = self._compute.submit(copy_context().run, work)  # ids and trace go along
         result = asyncio.wrap_future(job)
         gone = asyncio.ensure_future(_gone(receive))
         try:
