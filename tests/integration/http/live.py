@@ -22,7 +22,8 @@ import uvicorn
 from PIL import Image
 from redis.asyncio import Redis
 
-from app.api.service import Backend, Service
+from app.api.service import Service
+from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
 from app.inference.errors import UpscaleCancelledError
