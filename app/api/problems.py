@@ -22,6 +22,7 @@ from app.imaging.picture import (
     UnsupportedPictureError,
 )
 from app.inference.errors import (
+    DeviceLostError,
     DeviceOutOfMemoryError,
     InferenceError,
     NotFiniteError,
@@ -288,6 +289,10 @@ class DeviceProblem(Problem):
     status, code, title = 503, "device_out_of_memory", "The device has no memory for this now"
 
 
+class DeviceLostProblem(Problem):
+    status, code, title = 503, "device_lost", "The device no longer works"
+
+
 class NotFiniteProblem(Problem):
     status, code, title = 500, "not_finite", "The model failed on this picture"
 
@@ -301,6 +306,7 @@ PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = 
     UnknownScaleError: UnknownScaleProblem,
     UpscaleCancelledError: ClientGoneProblem,
     DeviceOutOfMemoryError: DeviceProblem,
+    DeviceLostError: DeviceLostProblem,
     NotFiniteError: NotFiniteProblem,
 }
 """The one place where errors from below get their HTTP status. What is missing here is nobody's request's
