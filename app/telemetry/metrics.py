@@ -53,6 +53,20 @@ PICTURE_SECONDS = Histogram(
     registry=METRICS,
 )
 
+TASKS = Counter(
+    "chetko_tasks",
+    "Tasks of jobs. kind: prepare, strip, assemble. outcome: done, failed, retried (put back by its worker), lost (its "
+    "worker died; the janitor put it back).",
+    ("kind", "outcome"),
+    registry=METRICS,
+)
+CACHE_REQUESTS = Counter(
+    "chetko_cache_requests",
+    "Jobs by what the cache said: hit (answered by an earlier job's result) or miss.",
+    ("outcome",),
+    registry=METRICS,
+)
+
 BATCH_TILES = Histogram(
     "chetko_batch_tiles",
     "Tiles that ran on the device at once.",
