@@ -4,46 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import signal
 import socket
-import sys
-import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from redis.asyncio import Redis
 
 from app.api.application import build_application
-from app.api.service import Backend, Service
-from app.inference.engine import Engine
-from app.inference.enlarge import enlarge
-from app.inference.errors import BrokenModelError, InferenceError
-from app.inference.registry import Registry, model_folders
-from app.inference.runtime import check_runtime
-from app.inference.watch import ModelWatch, contents
+from app.api.callers import CannotStartError
+from app.api.service import Service
+from app.api.service_metrics import ServiceMetrics
+from app.inference.backend import Backend, load_backend
+from app.inference.errors import InferenceError
+from app.inference.registry import model_folders
+from app.inference.watch import ModelWatch
 from app.settings import Settings, misspelt
+from app.storage import Storage
+from app.telemetry import logs, traces
+from app.telemetry.exposition import Exposition
 
 KEEP_ALIVE_SECONDS = 20
 
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """Asks for the models to be read again; Windows has no such signal."""
 
-_log = logging.getLogger("chetko.models")
 
-
-def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    load: Callable[[Settings], Backend] | None = None,
+    redis: Redis | None = None,
+    storage: Storage | None = None,
+) -> FastAPI:
     """The whole service as an ASGI application.
 
     Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
     ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
-    place of ``load_backend``; that one stays as it is.
+    place of ``load_backend``; that one stays as it is. ``redis`` is the queue server, ``storage`` the store beside it;
+    closing them stays the caller's.
     """
     service = Service(settings)
+    if redis is not None:
+        service.use_queue(redis, storage)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,6 +65,8 @@ def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None
                     every_seconds=settings.models_poll_seconds,
                 )
             )
+        if service.uploads is not None:
+            tasks.append(service.sweep_uploads())
         tasks.append(service.start(lambda: (load or load_backend)(settings)))
         running = [asyncio.ensure_future(task) for task in tasks]
         yield
@@ -68,66 +78,17 @@ def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None
     return build_application(service, lifespan)
 
 
-def load_backend(settings: Settings, present: Backend | None = None) -> Backend:
-    """Checks the installation, reads the models and runs each of them once; takes seconds.
-
-    ``present`` is the backend whose place the new one takes: the new one computes on the same device, in the same
-    queue, and loads only what changed. Raises InferenceError with the sentence to show when the service cannot work.
-    """
-    check_runtime()
-    folders = model_folders(settings.models_dir)
-    while True:
-        before = contents(folders)
-        try:
-            return _load_backend(settings, Registry.load(folders), present)
-        except BrokenModelError:
-            # A manifest and files that do not fit may be an export's, halfway: then they are about to.
-            time.sleep(0.1)
-            if contents(folders) == before:
-                raise
-
-
-def _load_backend(settings: Settings, registry: Registry, present: Backend | None) -> Backend:
-    _ = registry.default  # there must be one
-    if present is not None:
-        engine = present.engine.serving(registry)
-    else:
-        engine = Engine(
-            registry,
-            platform=settings.platform,
-            threads=settings.threads,
-            tile_memory_mb=settings.tile_memory_mb,
-        )
-    try:
-        for manifest in registry.models():
-            for scale in manifest.scales:
-                engine.warm(manifest.name, scale)
-    except BaseException:
-        if present is None:
-            engine.close()
-        raise
-    if present is not None:
-        _log.info("The models were read again: %s", _differences(present.registry, registry))
-    return Backend(registry, engine, enlarge)
-
-
-def _differences(before: Registry, after: Registry) -> str:
-    old, new = ({manifest.name: manifest for manifest in registry.models()} for registry in (before, after))
-    told = [f"{name} is new" for name in new if name not in old]
-    told += [f"{name} changed" for name in new if name in old and new[name] != old[name]]
-    told += [f"{name} is gone" for name in old if name not in new]
-    return ", ".join(told) or "they are the same"
-
-
 def serve(settings: Settings) -> int:
     """Serves until SIGINT or SIGTERM and gives the process's exit code, having told on standard error why it failed:
     0 stopped, 1 cannot listen, 2 the models cannot be loaded.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    for noisy in ("uvicorn.error", "python_multipart", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        if settings.traces_url is not None:
+            traces.configure(settings.traces_url, "api")
+    except traces.TracesUnavailableError as error:
+        _complain(settings, str(error))
+        return 2
     app = create_app(settings)
     server = _Server(
         uvicorn.Config(
@@ -153,16 +114,27 @@ def serve(settings: Settings) -> int:
     if _HANGUP is not None:
         signal.signal(_HANGUP, signal.SIG_IGN)  # until _run: nothing is loaded yet that could be read again
     for sentence in misspelt(os.environ):
-        _complain(f"Warning: {sentence}")
+        _complain(settings, f"Warning: {sentence}")
     try:
         sockets = _listen(settings.host, settings.port)
     except OSError as error:
-        _complain(_why_not_listening(settings, error))
+        _complain(settings, _why_not_listening("PORT", settings.host, settings.port, error))
         return 1
-    url = _url(settings.host, sockets[0].getsockname()[1])
-    _say(f"Chetko is starting on {url} ...")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
+    with ExitStack() as held:
+        if settings.metrics_port is not None:
+            try:
+                exposition = Exposition(settings.host, settings.metrics_port)
+            except OSError as error:
+                _complain(settings, _why_not_listening("METRICS_PORT", settings.host, settings.metrics_port, error))
+                return 1
+            held.callback(exposition.close)
+            exposition.add(ServiceMetrics(server.service))
+            _say(settings, f"Prometheus reads {_url(settings.host, exposition.port)}/metrics")
+        held.callback(traces.shutdown)
+        url = _url(settings.host, sockets[0].getsockname()[1])
+        _say(settings, f"Chetko is starting on {url} ...")
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
 
 
 class _Server(uvicorn.Server):
@@ -197,10 +169,11 @@ async def _announce(server: _Server, url: str) -> None:
     await server.service.settled.wait()
     failure = server.service.failure
     if server.service.state == "ready":
-        _say(f"Chetko is ready: {url}")
+        _say(server.service.settings, server.service.backend.engine.device.sentence())
+        _say(server.service.settings, f"Chetko is ready: {url}")
     elif failure is not None:
-        known = isinstance(failure, InferenceError)
-        _complain(str(failure) if known else f"The models could not be loaded: {failure!r}")
+        known = isinstance(failure, InferenceError | CannotStartError)
+        _complain(server.service.settings, str(failure) if known else f"The models could not be loaded: {failure!r}")
         server.should_exit = True
 
 
@@ -266,14 +239,15 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     return listener
 
 
-def _why_not_listening(settings: Settings, error: OSError) -> str:
-    where = f"port {settings.port} of {settings.host}"
+def _why_not_listening(setting: str, host: str, port: int, error: OSError) -> str:
+    """``setting``: which one holds the port, without its prefix."""
+    where = f"port {port} of {host}"
     if isinstance(error, socket.gaierror):
-        return f"CHETKO_HOST: there is no address {settings.host!r}; use 127.0.0.1 or 0.0.0.0."
+        return f"CHETKO_HOST: there is no address {host!r}; use 127.0.0.1 or 0.0.0.0."
     if isinstance(error, PermissionError):
-        return f"Listening on {where} is not permitted: set CHETKO_PORT to a port from 1024 on."
+        return f"Listening on {where} is not permitted: set CHETKO_{setting} to a port from 1024 on."
     if error.errno == errno.EADDRINUSE:
-        return f"Something else listens on {where}: stop it, or set CHETKO_PORT to another port."
+        return f"Something else listens on {where}: stop it, or set CHETKO_{setting} to another port."
     return f"Chetko cannot listen on {where}: {error.strerror or error}."
 
 
@@ -283,9 +257,9 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{shown}]' if ':' in shown and not shown.startswith('[') else shown}:{port}"
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - this is what `chetko serve` shows
+def _say(settings: Settings, text: str) -> None:
+    logs.say(text, settings.log_format)
 
 
-def _complain(text: str) -> None:
-    print(f"chetko: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what `chetko serve` shows
+def _complain(settings: Settings, text: str) -> None:
+    logs.complain(text, settings.log_format)

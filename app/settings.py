@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CHETKO_"
+
+
+def _data_folder_of_user() -> Path:
+    """Where this system keeps an application's data; a folder here for a user without a home."""
+    variable, default = {
+        "win32": ("LOCALAPPDATA", "~/AppData/Local"),
+        "darwin": ("", "~/Library/Application Support"),
+    }.get(sys.platform, ("XDG_DATA_HOME", "~/.local/share"))
+    given = Path(os.environ.get(variable, ""))
+    try:
+        base = given if given.is_absolute() else Path(default).expanduser()
+    except RuntimeError:
+        return Path.cwd() / "chetko-data"
+    return base / "chetko"
 
 
 class Settings(BaseSettings):
@@ -106,16 +125,101 @@ class Settings(BaseSettings):
         description="Seconds a client may take no byte of its answer before the connection is closed.",
     )
     # Data, queue and workers (app/jobs/embedded.py, app/jobs/worker.py).
+    data_dir: Path = Field(
+        default_factory=_data_folder_of_user,
+        description="The folder of the embedded queue and, unless CHETKO_STORAGE_URL says otherwise, of pictures and "
+        "results; made if it is missing. Unset takes chetko in the user's folder for application data "
+        "(~/.local/share, XDG_DATA_HOME). One chetko serve at a time holds it.",
+    )
+    redis_url: str | None = Field(
+        None,
+        description="The queue server: redis://host:6379/0, rediss://… with TLS, or unix:///path. Unset makes chetko "
+        "serve start one of its own in CHETKO_DATA_DIR, and one worker.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that answer HTTP requests on the same port. Each loads the models for itself.",
+    )
 
     # Storage (app/storage).
+    storage_url: str | None = Field(
+        None,
+        description="Where sources and results are kept: file:///folder. Unset takes the folder objects in "
+        "CHETKO_DATA_DIR.",
+    )
+    storage_min_free_mb: int = Field(
+        256,
+        ge=0,
+        description="Megabytes of the disk that a local folder leaves free (the queue's file may lie on the same disk, "
+        "and the queue stops when it is full); with less left new work gets 503 storage_full.",
+    )
 
     # Jobs and their results (app/jobs).
 
     # Addresses that the service calls: webhooks, source.url (app/jobs/egress.py).
 
     # Who may do what (app/api/keys.py and what is beside it).
+    allow_anonymous: bool | None = Field(
+        None,
+        description="Whether callers without a key are served. Unset: on loopback only; on other addresses every call "
+        "needs a key then, and the service does not start while there is none (chetko keys create).",
+    )
+    bootstrap_key_file: Path | None = Field(
+        None,
+        description="A file with one key (ck_ and 43 letters and digits, as chetko keys create makes them) that is "
+        "taken in at start with every scope: how the first key gets into a cluster.",
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="At least 32 characters that sign share links. Unset: made once, 0600, in the data folder; "
+        "with CHETKO_REDIS_URL it must be given, the same for every process.",
+    )
+    key_requests_per_minute: int = Field(
+        600, ge=1, description="Requests that one key may make in a minute, unless it has a limit of its own."
+    )
+    key_megapixels_per_minute: int = Field(
+        2_000, ge=1, description="Output megapixels that one key may ask for in a minute, unless it has its own limit."
+    )
+    key_max_concurrent: int = Field(
+        16, ge=1, description="Pictures of one key that are worked on at once, unless it has its own limit."
+    )
+    key_storage_mb: int = Field(
+        10_000, ge=1, description="MiB that uploads, sources and results of one key may take, unless it has its own."
+    )
+    session_hours: float = Field(
+        12.0, gt=0, le=8760, allow_inf_nan=False, description="Hours for which the page stays signed in with a key."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Other web sites whose pages may call the service with a key, as https://app.example.org, "
+        "separated by commas. None by default; cookies are never taken from them.",
+    )
+    max_upload_bytes: int = Field(
+        1_000_000_000, ge=1, description="Largest file that POST /v1/uploads makes a place for; more gets 413."
+    )
+    upload_hours: float = Field(
+        24.0, gt=0, le=8760, allow_inf_nan=False, description="Hours until an upload that no job uses is removed."
+    )
 
     # Metrics, logs, traces.
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="TCP port on which Prometheus reads /metrics, on the address CHETKO_HOST; 0 takes any free one. "
+        "Unset opens none. A worker that `chetko serve` started is shown there too.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for people, or one JSON object each with request and job ids for a collector."
+    )
+    traces_url: str | None = Field(
+        None,
+        description="OTLP/HTTP address for OpenTelemetry traces, such as http://collector:4318/v1/traces; needs the "
+        "extra otel. Unset makes none.",
+    )
 
     # Life and death.
     drain_seconds: int = Field(
@@ -141,12 +245,61 @@ class Settings(BaseSettings):
                 raise ValueError(f"takes names without scheme, port or path (IPv6 in brackets), not {host!r}")
         return value
 
+    @field_validator("data_dir")
+    @classmethod
+    def _make_absolute(cls, value: Path) -> Path:
+        try:
+            return Path.cwd() / value.expanduser()
+        except RuntimeError:
+            raise ValueError(f"begins with a user's folder that is not known: {str(value)!r}") from None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        place = parts.path.startswith("/") and not parts.netloc if parts.scheme == "unix" else parts.hostname
+        if parts.scheme not in ("redis", "rediss", "unix") or not place:
+            # Not the value itself: it may hold a password.
+            raise ValueError("takes redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket")
+        return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return cls._split_hosts(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/?#*@\s]+", origin):
+                raise ValueError(f"takes origins such as https://app.example.org, without path or *, not {origin!r}")
+        return value
+
+    @field_validator("traces_url")
+    @classmethod
+    def _check_traces_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"must be an address that begins with http:// or https://, not {value!r}")
+        return value
+
     @field_validator("models_dir")
     @classmethod
     def _check_models_dir(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_dir():
             raise ValueError(f"must be a folder that exists, and {str(value)!r} is none")
         return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a service that listens on ``host``."""
+    name = host.strip("[]").lower()
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def explain(error: ValidationError) -> list[str]:

@@ -22,6 +22,7 @@ from app.imaging.picture import (
     UnsupportedPictureError,
 )
 from app.inference.errors import (
+    DeviceLostError,
     DeviceOutOfMemoryError,
     InferenceError,
     NotFiniteError,
@@ -29,6 +30,7 @@ from app.inference.errors import (
     UnknownScaleError,
     UpscaleCancelledError,
 )
+from app.telemetry import metrics
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:chetko:problem:"
@@ -58,6 +60,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
 
     status: ClassVar[int] = 500
     code: str = "internal_error"
+    codes: ClassVar[tuple[str, ...]] = ()
+    """All codes of the class, where it has more than the one in ``code``."""
     title: ClassVar[str] = "The service failed"
 
     def __init__(
@@ -91,7 +95,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
         )
 
     def response(self, scope: Scope) -> Response:
-        """The complete answer, with Content-Length, to the request of this ASGI scope."""
+        """The complete answer, with Content-Length, to the request of this ASGI scope; counted by its code."""
+        metrics.PROBLEMS.labels(self.code, str(self.status)).inc()
         return JSONResponse(
             self.document(scope.get(REQUEST_ID)).model_dump(exclude_none=True),
             status_code=self.status,
@@ -156,18 +161,22 @@ class ModelNotFoundProblem(Problem):
 
 class MediaTypeProblem(Problem):
     status, code, title = 415, "not_multipart", "The body is not multipart/form-data"
+    codes = ("not_multipart", "content_encoding")
 
 
 class MalformedBodyProblem(Problem):
-    """Codes: missing_boundary, empty_body, body_incomplete, malformed_multipart."""
-
     status, code, title = 400, "malformed_multipart", "The body cannot be read"
+    codes = ("malformed_multipart", "missing_boundary", "empty_body", "body_incomplete")
+
+
+class InvalidBodyProblem(Problem):
+    status, code, title = 422, "invalid_body", "The JSON body is not what this call takes"
+    codes = ("invalid_body", "invalid_json")
 
 
 class UnexpectedPartProblem(Problem):
-    """Codes: wrong_field, too_many_parts, empty_picture."""
-
     status, code, title = 422, "wrong_field", "The body must be one part called image"
+    codes = ("wrong_field", "too_many_parts", "empty_picture")
 
 
 class BodyTooLargeProblem(Problem):
@@ -185,24 +194,91 @@ class ClientGoneProblem(Problem):
 
 
 class UnavailableProblem(Problem):
-    """Codes: overloaded, not_ready, draining. Always with Retry-After."""
+    """Always with Retry-After."""
 
     status, code, title = 503, "overloaded", "The service cannot take this now"
+    codes = ("overloaded", "not_ready", "draining", "queue_unavailable")
 
     def __init__(self, detail: str, *, code: str, retry_after: int) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
 
 
+class NeedsKeyProblem(Problem):
+    """Always with WWW-Authenticate."""
+
+    status, code, title = 401, "needs_key", "A key is needed"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"WWW-Authenticate": 'Bearer realm="chetko"'})
+
+
+class InvalidKeyProblem(NeedsKeyProblem):
+    status, code, title = 401, "invalid_key", "The key is not valid"
+
+
+class MissingScopeProblem(Problem):
+    status, code, title = 403, "missing_scope", "The key may not do this"
+
+
+class ListingNeedsKeyProblem(Problem):
+    status, code, title = 403, "listing_needs_key", "Listing needs a key"
+
+
+class RateLimitedProblem(Problem):
+    """Requests or megapixels per minute (rate_limited); pictures at once, storage (quota_exceeded). Always with
+    Retry-After.
+    """
+
+    status, code, title = 429, "rate_limited", "The key has used up what it may"
+    codes = ("rate_limited", "quota_exceeded")
+
+    def __init__(self, detail: str, *, code: str | None = None, limit: int, retry_after: int) -> None:
+        super().__init__(detail, code=code, limit=limit, headers={"Retry-After": str(retry_after)})
+
+
+class UnknownUploadProblem(Problem):
+    status, code, title = 404, "unknown_upload", "There is no such upload"
+
+
+class UploadInUseProblem(Problem):
+    status, code, title = 409, "upload_in_use", "A job uses the upload"
+
+
+class NotTheFileProblem(Problem):
+    """A body that should be the file itself."""
+
+    status, code, title = 415, "multipart_not_taken", "The body must be the file itself"
+    codes = ("multipart_not_taken", "content_encoding")
+
+
+class UploadIncompleteProblem(Problem):
+    status, code, title = 409, "upload_incomplete", "The upload is not complete"
+    codes = ("upload_incomplete", "upload_size_differs")
+
+
+class StorageUnavailableProblem(Problem):
+    """Always with Retry-After."""
+
+    status, code, title = 503, "storage_unavailable", "The store cannot be used now"
+    codes = ("storage_unavailable", "storage_full")
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": "10"})
+
+
 class UnsupportedPictureProblem(Problem):
-    status, code, title = 415, "unsupported_picture", "This kind of picture is not read here"
+    status, code, title = 415, "unsupported_format", "This kind of picture is not read here"
+    codes = ("unsupported_format", "unsupported_samples", "heic_not_supported")
 
 
 class BrokenPictureProblem(Problem):
     status, code, title = 422, "broken_picture", "The picture is damaged"
+    codes = ("broken_picture", "empty_file", "too_many_scans")
 
 
 class PictureTooLargeProblem(Problem):
-    status, code, title = 413, "picture_too_large", "The picture is too large"
+    status, code, title = 413, "too_many_pixels", "The picture is too large"
+    codes = ("too_many_pixels", "output_too_large")
 
 
 class FormatCannotHoldProblem(Problem):
@@ -211,6 +287,10 @@ class FormatCannotHoldProblem(Problem):
 
 class DeviceProblem(Problem):
     status, code, title = 503, "device_out_of_memory", "The device has no memory for this now"
+
+
+class DeviceLostProblem(Problem):
+    status, code, title = 503, "device_lost", "The device no longer works"
 
 
 class NotFiniteProblem(Problem):
@@ -226,6 +306,7 @@ PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = 
     UnknownScaleError: UnknownScaleProblem,
     UpscaleCancelledError: ClientGoneProblem,
     DeviceOutOfMemoryError: DeviceProblem,
+    DeviceLostError: DeviceLostProblem,
     NotFiniteError: NotFiniteProblem,
 }
 """The one place where errors from below get their HTTP status. What is missing here is nobody's request's
@@ -264,6 +345,8 @@ def of_http(error: HTTPException, scope: Scope) -> Problem:
 def of_validation(error: RequestValidationError, options: Sequence[str]) -> Problem:
     """The problem for query options that do not hold; ``options`` are the names that the route knows."""
     faults = error.errors()
+    if faults and faults[0]["loc"][:1] == ("body",):
+        return _of_body(faults)
     unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
     listing = ", ".join(options)
     if unknown:
@@ -274,32 +357,73 @@ def of_validation(error: RequestValidationError, options: Sequence[str]) -> Prob
     return InvalidOptionProblem(" ".join(_option_sentence(fault) for fault in faults))
 
 
+def _of_body(faults: Sequence[Mapping[str, Any]]) -> Problem:
+    if faults[0]["type"] == "json_invalid":
+        return _no_json()
+    if len(faults[0]["loc"]) == 1:
+        return InvalidBodyProblem("The body must be a JSON object, sent as application/json.")
+    sentences = []
+    for fault in faults[:8]:
+        name = ".".join(str(step) for step in fault["loc"][1:])[:80]
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"There is no field {name!r}.")
+        elif fault["type"] == "missing":
+            sentences.append(f"The field {name} is missing.")
+        else:
+            sentences.append(_option_sentence({**fault, "loc": (name,)}))
+    return InvalidBodyProblem(" ".join(sentences))
+
+
+def _no_json() -> Problem:
+    return InvalidBodyProblem("The body is not JSON. Send it as application/json.", code="invalid_json")
+
+
 def closest_name(given: str, known: Sequence[str]) -> str | None:
     """The known name that a misspelt one most resembles, if any does."""
     close = get_close_matches(given.lower(), known, n=1, cutoff=0.6)
     return close[0] if close else None
 
 
-_RETRY_AFTER = {
-    "headers": {
-        "Retry-After": {"description": "Seconds until another attempt makes sense.", "schema": {"type": "integer"}}
-    }
-}
-
-
 def declare(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """What a route's ``responses`` say of the problems it answers with, one entry per status."""
+    """What a route's ``responses`` say of the problems it answers with: one entry per status, with all its codes.
+
+    Each code is an example, which app.api.openapi puts into the document.
+    """
     by_status: dict[int | str, list[type[Problem]]] = {}
     for problem in problems:
         by_status.setdefault(problem.status, []).append(problem)
+    return {status: declared(kinds) for status, kinds in by_status.items()}
+
+
+def declared(kinds: Sequence[type[Problem]]) -> dict[str, Any]:
+    """One answer of the OpenAPI document: what ``kinds``, all of one status, have in common."""
+    codes = dict.fromkeys(code for kind in kinds for code in kind.codes or (kind.code,))
     return {
-        status: {
-            "description": "; ".join(dict.fromkeys(kind.title for kind in kinds)) + ".",
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            **(_RETRY_AFTER if status == 503 else {}),
-        }
-        for status, kinds in by_status.items()
+        "description": "; ".join(dict.fromkeys(kind.title for kind in kinds))
+        + ". Codes: "
+        + ", ".join(f"`{code}`" for code in codes)
+        + ".",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
+            }
+        },
+        **({"headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}} if _waits(kinds) else {}),
     }
+
+
+def _waits(kinds: Sequence[type[Problem]]) -> bool:
+    return kinds[0].status in (429, 503)
+
+
+def all_problems() -> list[type[Problem]]:
+    """Every class of problem that there is."""
+
+    def below(kind: type[Problem]) -> list[type[Problem]]:
+        return [each for sub in kind.__subclasses__() for each in (sub, *below(sub))]
+
+    return below(Problem)
 
 
 def unexpected(error: Exception, scope: Scope) -> Problem:
@@ -313,6 +437,12 @@ async def handle_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         return error.response(request.scope)
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, Problem):  # raised below the framework while it read a JSON body
+            return error.__cause__.response(request.scope)
+        if isinstance(error.__cause__, ValueError | RecursionError):
+            return InvalidBodyProblem(
+                "The body is not JSON. Send it as application/json.", code="invalid_json"
+            ).response(request.scope)
         return of_http(error, request.scope).response(request.scope)
     problem = of_picture(error) if isinstance(error, ImagingError | InferenceError) else None
     return (problem or unexpected(error, request.scope)).response(request.scope)

@@ -11,23 +11,30 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.types import Receive
 
 from app.api.admission import Admission
+from app.api.callers import Access, CannotStartError
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.upload import UploadLimits
+from app.api.upload_store import UploadStore
+from app.inference.backend import Backend
 from app.inference.cpus import usable_cpus
-from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
-from app.inference.errors import InferenceError
+from app.inference.errors import DeviceLostError, InferenceError
 from app.inference.heap import return_freed_memory
 from app.inference.registry import Registry
 from app.inference.watch import ModelWatch
 from app.settings import Settings
+from app.storage import Storage, StorageError
+from app.telemetry import traces
 
 COMPUTE_NICENESS = 5
 """How far compute threads stand back behind the event loop's thread: they have seconds, it has milliseconds.
@@ -36,30 +43,6 @@ On two busy cores with 64 clients this halves the 99th percentile of ``/livez`` 
 """
 
 _log = logging.getLogger("chetko.service")
-
-
-class Enlarge(Protocol):
-    """``app.inference.enlarge.enlarge``: blocks until ``target`` holds the whole result."""
-
-    def __call__(
-        self,
-        source: BinaryIO,
-        target: BinaryIO,
-        options: Options,
-        engine: Engine,
-        *,
-        limits: Limits,
-        cancelled: Callable[[], bool],
-    ) -> Report: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What computes. Made in a thread by ``app.main.load_backend``, and made anew when the models change."""
-
-    registry: Registry
-    engine: Engine
-    enlarge: Enlarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +70,14 @@ class Service:
         self._compute = ThreadPoolExecutor(self.active, thread_name_prefix="chetko-compute", initializer=_stand_back)
         self._models = ThreadPoolExecutor(1, thread_name_prefix="chetko-models", initializer=_stand_back)
         self._backend: Backend | None = None
+        self.device_lost: str | None = None
+        """Set when a picture found the device gone: no other can be tried in this process."""
+        self.redis: Redis | None = None
+        """The queue server: None without one, and then there are no keys, uploads or jobs."""
+        self.storage: Storage | None = None
+        self.uploads: UploadStore | None = None
+        self.access = Access(settings, None)
+        """Keys, sessions and limits."""
         self.settled = asyncio.Event()
         """Set when the first loading has ended, however it did."""
         self.reload_asked = asyncio.Event()
@@ -105,12 +96,18 @@ class Service:
             raise UnavailableProblem(
                 "The models are not loaded yet. Try again in 2 seconds.", code="not_ready", retry_after=2
             )
+        if self.device_lost is not None:
+            raise UnavailableProblem(f"{self.device_lost} Try again in 10 seconds.", code="device_lost", retry_after=10)
         return self._backend
 
     @property
     def registry(self) -> Registry:
         """The models; raises ``UnavailableProblem`` while they are not loaded."""
         return self.backend.registry if self._backend is None else self._backend.registry
+
+    def tiles_waiting(self) -> int:
+        """Tiles that wait for the device; safe to ask from any thread."""
+        return 0 if self._backend is None else self._backend.engine.queue_length()
 
     @property
     def upload_limits(self) -> UploadLimits:
@@ -121,13 +118,36 @@ class Service:
             min_bytes_per_second=self.settings.receive_min_bytes_per_second,
         )
 
+    def use_queue(self, redis: Redis, storage: Storage | None) -> None:
+        """Gives the service its queue server and its store, before ``start``; closing them stays the caller's."""
+        self.redis = redis
+        self.storage = storage
+        self.access = Access(self.settings, redis)
+        if storage is not None:
+            self.uploads = UploadStore(redis, storage, seconds=self.settings.upload_hours * 3600)
+
+    async def sweep_uploads(self, *, every_seconds: float = 60.0) -> None:
+        """Removes expired uploads, for as long as the service runs."""
+        while self.uploads is not None:
+            await asyncio.sleep(every_seconds)
+            try:
+                while await self.uploads.sweep(asyncio.to_thread):
+                    pass
+            except (RedisError, OSError, StorageError) as error:
+                _log.warning("Expired uploads could not be removed: %s", error)
+
     async def start(self, load: Callable[[], Backend]) -> None:
-        """Loads and warms the models in a thread; then the state is ``ready``, or ``failed`` with ``failure``."""
+        """Checks who may call, then loads and warms the models in a thread; then the state is ``ready``, or ``failed``
+        with ``failure``.
+        """
         try:
+            await self.access.check_start()
             self._backend = await asyncio.get_running_loop().run_in_executor(self._models, load)
         except Exception as error:
             self.state, self.failure = "failed", error
-            if not isinstance(error, InferenceError):  # those are sentences, for whoever waits for ``settled`` to tell
+            if not isinstance(
+                error, InferenceError | CannotStartError
+            ):  # those are sentences, for whoever waits for ``settled`` to tell
                 _log.exception("The service cannot start")
         else:
             if self.state == "starting":
@@ -194,10 +214,13 @@ class Service:
 
         def work() -> tuple[Report, float, float]:
             began = time.perf_counter()
-            report = backend.enlarge(source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set)
+            with traces.span("picture"):
+                report = backend.enlarge(
+                    source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set
+                )
             return report, began - queued, time.perf_counter() - began
 
-        job = self._compute.submit(work)
+        job = self._compute.submit(copy_context().run, work)  # ids and trace go along
         result = asyncio.wrap_future(job)
         gone = asyncio.ensure_future(_gone(receive))
         try:
@@ -214,7 +237,13 @@ class Service:
             cancelled.set()
             gone.cancel()
             result.add_done_callback(lambda job: job.cancelled() or job.exception())
-        report, queue_seconds, busy_seconds = result.result()
+        try:
+            report, queue_seconds, busy_seconds = result.result()
+        except DeviceLostError as error:
+            if self.device_lost is None:
+                _log.error("No more pictures are taken: %s", error)
+            self.device_lost = "The GPU of this process no longer answers; it must be started anew."
+            raise
         self.admission.note(busy_seconds)
         return Finished(report, queue_seconds)
 

@@ -1,0 +1,1 @@
+"""Long work: queue, workers, and the processes that both run in."""
