@@ -45,6 +45,13 @@ export async function call(address, how = {}) {
 /** @param {Problem} problem */
 export const wantsKey = (problem) => problem.status === 401 && problem.code !== "invalid_key";
 
+/** @returns {Promise<import("./types.js").Discovery>} what applies to this caller; asked for a key first where one is needed */
+export async function discover() {
+  const found = /** @type {import("./types.js").Discovery} */ (await (await call("/v1")).json());
+  const { required, signed_in: signedIn } = found.authentication;
+  return required && !signedIn && (await gate.ask()) ? (await call("/v1")).json() : found;
+}
+
 /** @returns {Promise<import("./types.js").Model[]>} the default one first */
 export const listModels = async () => (await (await call("/v1/models")).json()).models;
 

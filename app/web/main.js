@@ -1,7 +1,7 @@
 // Puts the page's parts together.
 
 import { listenCopy, renderCommand, renderTable } from "./about.js";
-import { ProblemError, listModels, queryOf, shareJob } from "./api.js";
+import { ProblemError, discover, listModels, queryOf, shareJob } from "./api.js";
 import { Cards } from "./cards.js";
 import { Compare } from "./compare.js";
 import { curlFor } from "./curl.js";
@@ -19,7 +19,6 @@ import { ZipTooLargeError, distinct, zip } from "./zip.js";
 
 /** @typedef {import("./types.js").Card} Card */
 
-const SYNCHRONOUS_PIXELS = 16e6; // above that the service makes a job of it, whatever it is asked for
 const MODELS_AGAIN_MS = 1500;
 
 applyLanguage();
@@ -35,6 +34,8 @@ let trouble = null;
 /** @type {string | null} the card that the viewer shows as soon as it is done */
 let awaited = null;
 let loading = false;
+/** Above that the service makes a job of it, whatever it is asked for. */
+let synchronousPixels = Infinity;
 
 const cards = new Cards({
   look,
@@ -197,7 +198,7 @@ function renderAbout() {
       name: card?.name ?? "photo.jpg",
       choice: card?.choice ?? options.choice,
       result: card?.result ?? (card ? null : { name: "big.jpg" }),
-      tooLarge: size.width * size.height > SYNCHRONOUS_PIXELS,
+      tooLarge: size.width * size.height > synchronousPixels,
     }),
   );
 }
@@ -211,6 +212,9 @@ async function loadModels() {
   if (loading) return;
   loading = true;
   try {
+    const { limits } = await discover();
+    work.limits = limits;
+    synchronousPixels = limits.sync_max_output_pixels;
     options.setModels(await listModels());
     renderTable(options.models);
     cards.renewTexts(work.cards);

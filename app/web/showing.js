@@ -127,18 +127,21 @@ export class Showing {
   pair(left, right) {
     this.#turn++;
     this.#busy("");
-    this.#show(left, right, () => TEXT().stage.comparing, {}, true);
+    const { areaWidth, areaHeight } = this.stage.looking;
+    const { width, height } = right.layer;
+    // As large as whole numbers go, if need be with the edges cut.
+    const zoom = Math.max(1, Math.min(8, Math.round(Math.min(areaWidth / width, areaHeight / height))));
+    this.#show(left, right, () => TEXT().stage.comparing, { zoom });
   }
 
   /**
    * @param {Side | null} left
    * @param {Side} right
    * @param {() => string} note
-   * @param {object} [how]
-   * @param {boolean} [keepView]
+   * @param {{ zoom?: number, x?: number, y?: number }} [how]
    */
-  #show(left, right, note, how = {}, keepView = true) {
-    this.stage.show(left, right, { keepView, ...how });
+  #show(left, right, note, how = {}) {
+    this.stage.show(left, right, { keepView: true, ...how });
     this.#note = note;
     this.#say(note());
   }

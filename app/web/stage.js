@@ -78,8 +78,9 @@ export class Stage {
     for (const side of [left, right]) if (side) side.layer.onmore = () => this.draw();
     const { width, height } = right.layer;
     const same = this.looking.width === width && this.looking.height === height;
-    if (!(how.keepView && same)) this.looking.open(width, height);
-    if (how.zoom) {
+    const stays = how.keepView && same;
+    if (!stays) this.looking.open(width, height);
+    if (how.zoom && !stays) {
       this.looking.zoomTo(how.zoom);
       this.looking.x = width * (how.x ?? 0.5);
       this.looking.y = height * (how.y ?? 0.5);

@@ -14,6 +14,12 @@ export interface BothTexts {
   ru: string;
 }
 
+/** `GET /v1`. */
+export interface Discovery {
+  authentication: { required: boolean; signed_in: boolean };
+  limits: { max_body_bytes: number; max_input_pixels: number; sync_max_output_pixels: number };
+}
+
 /** One test set's means: dB, 0..1, distance (smaller is nearer). */
 export interface Measures {
   psnr?: number;

@@ -29,6 +29,8 @@ export class Work {
   /** @type {Set<string>} cards whose picture is kept, so that it can be sent */
   #ready = new Set();
   #ordered = 0;
+  /** What the service takes at most; Infinity while it is not known. */
+  limits = { max_body_bytes: Infinity, max_input_pixels: Infinity };
 
   /** Takes up again what was under way when the page was closed. */
   resume() {
@@ -83,8 +85,14 @@ export class Work {
   /** @param {Card} card @param {File} file */
   async #take(card, file) {
     if (file.size === 0) return this.#fail(card, { code: "empty_picture", status: 422 });
+    // Told before hours of sending; the service checks all the same.
+    const { max_body_bytes: most, max_input_pixels: pixels } = this.limits;
+    if (file.size > most) return this.#fail(card, { code: "body_too_large", status: 413, limit: most });
     const size = await sizeOf(file);
     if (size) Object.assign(card, size);
+    if (size && size.width * size.height > pixels) {
+      return this.#fail(card, { code: "too_many_pixels", status: 413, limit: pixels });
+    }
     this.#changed(card);
     await keep(card.id, "source", file);
     this.#ready.add(card.id);

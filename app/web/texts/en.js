@@ -43,7 +43,7 @@ const notices = {
 const en = {
   language: "Language",
   headline: "Small pictures, large and sharp",
-  lead: "Drop a picture and get it up to 4 times larger, with edges as crisp as if it had been taken that way. It is computed on this server and stays here.",
+  lead: "Drop a picture and get it up to 4 times larger, with edges as crisp as if it had been taken that way. It is computed on this server and goes nowhere else.",
   dropTitle: "Drop pictures here",
   dropDetail: "paste them, or click to choose. Folders are fine too.",
   choose: "Choose pictures",
