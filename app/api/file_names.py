@@ -12,7 +12,7 @@ MAX_STEM = 80
 _UNSAFE = re.compile(r'[<>:"/\\|?*%;\x00-\x1f\x7f]')
 
 
-def result_name(given: str | None, scale: int, extension: str) -> str:
+def result_name(given: str | None, scale: float, extension: str) -> str:
     """``holiday/photo.JPG`` at 4x as png -> ``photo_x4.png``; never a path, a control character or a hidden
     file.
     """
@@ -23,7 +23,7 @@ def result_name(given: str | None, scale: int, extension: str) -> str:
         if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
     )  # fmt: skip
     clean = _UNSAFE.sub("_", visible).strip(" .")[:MAX_STEM].rstrip(" .")
-    return f"{clean or 'picture'}_x{scale}.{extension.lstrip('.')}"
+    return f"{clean or 'picture'}_x{scale:.3g}.{extension.lstrip('.')}"
 
 
 def content_disposition(name: str) -> str:

@@ -75,7 +75,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "string"},
             },
             "X-Chetko-Model": {
-                "description": "What enlarged it, as name/xSCALE@version.",
+                "description": "What enlarged it, as name/xSCALE@version; two passes as name/x4+x2@version.",
                 "schema": {"type": "string"},
             },
             "X-Chetko-Notice": {
@@ -184,7 +184,7 @@ def _headers(finished: Finished, filename: str | None) -> dict[str, str]:
     headers = {
         "Content-Disposition": content_disposition(result_name(filename, report.scale, report.extension)),
         "Cache-Control": "no-store",
-        "X-Chetko-Model": f"{report.model}/x{report.scale}@{report.version}",
+        "X-Chetko-Model": f"{report.model}/{'+'.join(f'x{scale}' for scale in report.passes)}@{report.version}",
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timings.items()),
     }
     if report.notices:
