@@ -6,7 +6,7 @@ import { queryOf } from "./api.js";
 export const quoted = (word) => (/^[\w./@:=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 /**
- * @param {string} origin such as http://127.0.0.1:8000
+ * @param {string} origin scheme, host and port of the service
  * @param {{ name: string, choice: import("./types.js").Choice, result: { name: string } | null, tooLarge: boolean }} what
  *   tooLarge: the result is above what one request answers, so the job is waited for
  */

@@ -17,7 +17,8 @@ AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
 RUN = """async () => {
     const found = await axe.run(document, {resultTypes: ["violations"]});
     return found.violations.map(each => ({
-        id: each.id, impact: each.impact, nodes: each.nodes.map(node => node.html.slice(0, 160) + " " + node.failureSummary),
+        id: each.id, impact: each.impact,
+        nodes: each.nodes.map(node => node.html.slice(0, 160) + " " + node.failureSummary),
     }));
 }"""
 
@@ -35,15 +36,14 @@ def check(page: Any, state: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("locale", "phone"), [("en-US", False), ("ru-RU", True)])
+@pytest.mark.parametrize("device", [{"locale": "en-US"}, {"locale": "ru-RU", **PHONE}], ids=["desk", "phone"])
 def test_every_state_is_accessible(
-    open_page: Open, photo: Path, tmp_path: Path, scheme: str, locale: str, phone: bool
+    open_page: Open, photo: Path, tmp_path: Path, scheme: str, device: dict[str, Any]
 ) -> None:
-    size = PHONE if phone else {}
-    page = open_page(**{**size, "locale": locale, "color_scheme": scheme, "reduced_motion": "reduce"})
+    page = open_page(**device, color_scheme=scheme, reduced_motion="reduce")
     page.wait_for_selector("#tag-left:not([hidden])")
     check(page, "example")
-    if phone:
+    if "is_mobile" in device:
         page.click("#options-fold > summary")
     page.click(".more summary")
     check(page, "options")

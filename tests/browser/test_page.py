@@ -274,5 +274,4 @@ def test_the_first_load_is_small_and_from_here(open_page: Open, server: RealServ
     own = {url: size for url, size in sizes.items() if "/examples/" not in url and "/v1/upscale" not in url}
     assert len(own) > 20
     assert sum(own.values()) <= 200_000, own
-    print(f"first load: {sum(own.values())} bytes in {len(own)} files")
     assert complaints == []

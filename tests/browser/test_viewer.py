@@ -150,7 +150,7 @@ TOUCH = """([kind, ...points]) => {
     const box = view.getBoundingClientRect();
     view.setPointerCapture = () => undefined;
     for (const [id, x, y] of points) view.dispatchEvent(new PointerEvent("pointer" + kind, {
-        pointerId: id, pointerType: "touch", clientX: box.left + x, clientY: box.top + y, bubbles: true, isPrimary: id === 1,
+        pointerId: id, pointerType: "touch", clientX: box.left + x, clientY: box.top + y, bubbles: true,
     }));
 }"""
 
