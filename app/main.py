@@ -17,8 +17,10 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from redis.asyncio import Redis
 
 from app.api.application import build_application
+from app.api.callers import CannotStartError
 from app.api.service import Backend, Service
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
@@ -36,14 +38,18 @@ _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 _log = logging.getLogger("chetko.models")
 
 
-def create_app(settings: Settings, *, load: Callable[[Settings], Backend] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, load: Callable[[Settings], Backend] | None = None, redis: Redis | None = None
+) -> FastAPI:
     """The whole service as an ASGI application.
 
     Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
     ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
-    place of ``load_backend``; that one stays as it is.
+    place of ``load_backend``; that one stays as it is. ``redis`` is the queue server; closing it stays the caller's.
     """
     service = Service(settings)
+    if redis is not None:
+        service.use_redis(redis)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -199,7 +205,7 @@ async def _announce(server: _Server, url: str) -> None:
     if server.service.state == "ready":
         _say(f"Chetko is ready: {url}")
     elif failure is not None:
-        known = isinstance(failure, InferenceError)
+        known = isinstance(failure, InferenceError | CannotStartError)
         _complain(str(failure) if known else f"The models could not be loaded: {failure!r}")
         server.should_exit = True
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CHETKO_"
@@ -108,12 +110,65 @@ class Settings(BaseSettings):
     # Data, queue and workers (app/jobs/embedded.py, app/jobs/worker.py).
 
     # Storage (app/storage).
+    storage_url: str | None = Field(
+        None,
+        description="Where sources and results are kept: file:///folder. Unset takes the folder objects in "
+        "CHETKO_DATA_DIR.",
+    )
+    storage_min_free_mb: int = Field(
+        256,
+        ge=0,
+        description="Megabytes of the disk that a local folder leaves free (the queue's file may lie on the same disk, "
+        "and the queue stops when it is full); with less left new work gets 503 storage_full.",
+    )
 
     # Jobs and their results (app/jobs).
 
     # Addresses that the service calls: webhooks, source.url (app/jobs/egress.py).
 
     # Who may do what (app/api/keys.py and what is beside it).
+    allow_anonymous: bool | None = Field(
+        None,
+        description="Whether callers without a key are served. Unset: on loopback only; on other addresses every call "
+        "needs a key then, and the service does not start while there is none (chetko keys create).",
+    )
+    bootstrap_key_file: Path | None = Field(
+        None,
+        description="A file with one key (ck_ and 43 letters and digits, as chetko keys create makes them) that is "
+        "taken in at start with every scope: how the first key gets into a cluster.",
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="At least 32 characters that sign share links. Unset: made once, 0600, in the data folder; "
+        "with CHETKO_REDIS_URL it must be given, the same for every process.",
+    )
+    key_requests_per_minute: int = Field(
+        600, ge=1, description="Requests that one key may make in a minute, unless it has a limit of its own."
+    )
+    key_megapixels_per_minute: int = Field(
+        2_000, ge=1, description="Output megapixels that one key may ask for in a minute, unless it has its own limit."
+    )
+    key_max_concurrent: int = Field(
+        16, ge=1, description="Pictures of one key that are worked on at once, unless it has its own limit."
+    )
+    key_storage_mb: int = Field(
+        10_000, ge=1, description="MiB that uploads, sources and results of one key may take, unless it has its own."
+    )
+    session_hours: float = Field(
+        12.0, gt=0, le=8760, allow_inf_nan=False, description="Hours for which the page stays signed in with a key."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Other web sites whose pages may call the service with a key, as https://app.example.org, "
+        "separated by commas. None by default; cookies are never taken from them.",
+    )
+    max_upload_bytes: int = Field(
+        1_000_000_000, ge=1, description="Largest file that POST /v1/uploads makes a place for; more gets 413."
+    )
+    upload_hours: float = Field(
+        24.0, gt=0, le=8760, allow_inf_nan=False, description="Hours until an upload that no job uses is removed."
+    )
 
     # Metrics, logs, traces.
 
@@ -141,12 +196,34 @@ class Settings(BaseSettings):
                 raise ValueError(f"takes names without scheme, port or path (IPv6 in brackets), not {host!r}")
         return value
 
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return cls._split_hosts(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/?#*@\s]+", origin):
+                raise ValueError(f"takes origins such as https://app.example.org, without path or *, not {origin!r}")
+        return value
+
     @field_validator("models_dir")
     @classmethod
     def _check_models_dir(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_dir():
             raise ValueError(f"must be a folder that exists, and {str(value)!r} is none")
         return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a service that listens on ``host``."""
+    name = host.strip("[]").lower()
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def explain(error: ValidationError) -> list[str]:

@@ -11,11 +11,14 @@ import torch
 
 from model_export.export import EXAMPLES, ExportError, Source, Wishes, export
 from model_export.foreign import ForeignError, read_tensors, recognise
+from model_export.lpips import FOLDER, LpipsProofError, export_lpips
 from model_export.manifest import KINDS, Words
 from model_export.srvgg import to_srvgg
 from model_export.worse import CannotTellError, WorseError
 from training.checkpoint import CheckpointError, load_checkpoint, network_of
-from training.evaluation.datasets import DatasetError
+from training.evaluation.datasets import DatasetError, pictures_in
+from training.evaluation.lpips import FILE as LPIPS_FILE
+from training.evaluation.lpips import find_lpips_weights
 from training.weights import WeightsError
 
 
@@ -25,6 +28,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--from-pth", type=Path, metavar="FILE",
         help="weights of another project instead: .pth or .safetensors of SRVGGNetCompact, MSRResNet or SRResNet",
+    )  # fmt: skip
+    top.add_argument(
+        "--lpips", nargs="?", type=Path, const=Path(), metavar="FILE",
+        help="write the measure LPIPS for the service instead, from FILE or the lpips_alex.safetensors of this machine",
     )  # fmt: skip
     top.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the model's folder; its name is the model's name"
@@ -81,14 +88,17 @@ def foreign(options: argparse.Namespace) -> Source:
 def main(argv: list[str] | None = None) -> int:
     """The command ``chetko-export``; returns the exit code: 1 for what it cannot do, 3 for a worse model."""
     options = parser().parse_args(argv)
-    if (options.checkpoint is None) == (options.from_pth is None):
-        parser().error("say what to export: a CHECKPOINT of chetko-train, or --from-pth FILE")
-    if not options.output and not options.to_pth:
+    if [options.checkpoint, options.from_pth, options.lpips].count(None) != 2:
+        parser().error("say what to export: a CHECKPOINT of chetko-train, or --from-pth FILE, or --lpips")
+    if options.lpips is None and not options.output and not options.to_pth:
         parser().error("say where to: -o DIR for the service, --to-pth FILE for other programs, or both")
     for name in ("title", "description"):
         if len(getattr(options, name) or []) > 2:
             parser().error(f"--{name} takes the English and the Russian text, each in quotes")
     try:
+        if options.lpips is not None:
+            print(_export_lpips(options))
+            return 0
         source = foreign(options) if options.from_pth else trained(options)
         if options.to_pth:
             torch.save({"params": to_srvgg(source.network)}, options.to_pth)
@@ -99,12 +109,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"chetko-export: {error}", file=sys.stderr)
         return 3
     except (
-        CannotTellError, CheckpointError, DatasetError, ExportError, ForeignError, OSError, TypeError, ValueError,
-        WeightsError,
+        CannotTellError, CheckpointError, DatasetError, ExportError, ForeignError, LpipsProofError, OSError, TypeError,
+        ValueError, WeightsError,
     ) as error:  # fmt: skip
         print(f"chetko-export: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _export_lpips(options: argparse.Namespace) -> Path:
+    weights = find_lpips_weights(None if options.lpips == Path() else options.lpips)
+    if weights is None:
+        raise WeightsError(f"{LPIPS_FILE} is not on this machine: name the file with --lpips FILE")
+    return export_lpips(weights, options.output or FOLDER, pictures_in(options.photos))
 
 
 def _export(source: Source, options: argparse.Namespace) -> Path:

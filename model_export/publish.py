@@ -74,15 +74,16 @@ def _digest(path: Path) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    _write(target, source.read_bytes())
+    write_whole(target, source.read_bytes())
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    _write(folder / MANIFEST, text.encode("utf-8"))
+    write_whole(folder / MANIFEST, text.encode("utf-8"))
 
 
-def _write(target: Path, content: bytes) -> None:
+def write_whole(target: Path, content: bytes) -> None:
+    """Writes the file ``target``, which a reader finds as it was or whole, also after a kill."""
     partial = target.with_name(target.name + ".part")
     with partial.open("wb") as file:
         file.write(content)

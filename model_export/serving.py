@@ -50,12 +50,28 @@ def round_to_half(network: nn.Module) -> nn.Module:
 def to_onnx(network: nn.Module) -> onnx.ModelProto:
     """The graph of ``network``: (N, 3, H, W) -> (N, 3, s*H, s*W), float32, N, H and W free. Takes seconds."""
     free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    return graph_of(network, (torch.zeros(1, 3, 40, 32),), inputs=[_PLANES], output=_ENLARGED, shapes=(free,))
+
+
+def graph_of(
+    network: nn.Module,
+    examples: tuple[Tensor, ...],
+    *,
+    inputs: list[str],
+    output: str,
+    shapes: tuple[Any, ...],
+    optimize: bool = True,
+) -> onnx.ModelProto:
+    """The graph of ``network``, traced with ``examples``; ``shapes``: for each input, axis -> a ``torch.export.Dim``.
+
+    Nothing of the exporting machine is in it.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it complains that torchvision is absent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network.eval(), (torch.zeros(1, 3, 40, 32),), dynamo=True, input_names=[_PLANES], output_names=[_ENLARGED],
-            dynamic_shapes=(free,), opset_version=OPSET, verbose=False,
+            network.eval(), examples, dynamo=True, input_names=inputs, output_names=[output], dynamic_shapes=shapes,
+            opset_version=OPSET, verbose=False, optimize=optimize,
         )  # fmt: skip
     if program is None:
         raise RuntimeError("torch.onnx.export made no program")

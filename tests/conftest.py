@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 from hypothesis import settings
 
 from app.imaging.picture import Pixels
 from app.inference.engine import Engine
 from app.inference.registry import Registry
 from tests.models import convolutions, nearest, write_model
+from tests.valkey import valkey
+
+pytest_plugins = ["tests.s3_server"]
 
 STRICT = os.environ.get("CHETKO_TEST_STRICT") == "1"
 # What a machine may lack even then.
@@ -62,3 +66,18 @@ def engine(registry: Registry) -> Iterator[Engine]:
 def noise() -> Pixels:
     """61 x 83 px of RGB noise: no size that divides anything."""
     return np.random.default_rng(7).integers(0, 256, (61, 83, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def queue_server() -> Iterator[Path]:
+    """The socket of one queue server for all tests that need any."""
+    with valkey() as socket:
+        yield socket
+
+
+@pytest.fixture
+def queue(queue_server: Path) -> Path:
+    """The socket of an empty queue server."""
+    with redis.Redis(unix_socket_path=str(queue_server)) as client:
+        client.flushall()
+    return queue_server

@@ -11,17 +11,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.api import models, options, probes, upscale
+from app.api import models, options, probes, session, upscale
+from app.api.callers import CallerCheck
 from app.api.fallbacks import CatchAll, HeadAsGet
 from app.api.page import page_router
 from app.api.problems import Problem, ProblemDocument, handle_problem, of_validation
 from app.api.request_id import RequestId
 from app.api.security import HostCheck, OriginCheck, SecurityHeaders
 from app.api.service import Service
+from app.api.small_body import SmallBody
 from app.api.unread_body import UnreadBody
 from app.imaging.picture import ImagingError
 from app.inference.errors import InferenceError
@@ -46,9 +49,16 @@ def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
             Middleware(SecurityHeaders),
             Middleware(UnreadBody),
             Middleware(HostCheck, allowed=service.settings.allowed_hosts),
-            Middleware(OriginCheck),
+            Middleware(OriginCheck, allowed=service.settings.cors_origins),
+            *_cors(service),
             Middleware(HeadAsGet),
             Middleware(CatchAll),
+            Middleware(CallerCheck),
+            Middleware(
+                SmallBody,
+                max_body_bytes=service.settings.max_body_bytes,
+                idle_seconds=service.settings.receive_idle_seconds,
+            ),
         ],
     )
     app.state.service = service
@@ -58,9 +68,31 @@ def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
     app.include_router(upscale.router)
     app.include_router(models.router)
     app.include_router(probes.router)
+    app.include_router(session.router)
     app.include_router(page_router())
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _cors(service: Service) -> list[Middleware]:
+    """Other sites' pages may call with a key where the operator names them; never with a cookie."""
+    if not service.settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
+            allow_headers=(
+                "Authorization", "X-API-Key", "Content-Type", "Prefer", "Idempotency-Key", "If-None-Match", "Range",
+                "Last-Event-ID", "X-Request-Id",
+            ),
+            expose_headers=(
+                "Location", "Content-Disposition", "Retry-After", "Preference-Applied", "RateLimit", "RateLimit-Policy",
+                "Server-Timing", "X-Chetko-Model", "X-Chetko-Notice", "X-Request-Id",
+            ),
+        )
+    ]  # fmt: skip
 
 
 async def _handle_validation(request: Request, error: Exception) -> Response:

@@ -164,6 +164,12 @@ class MalformedBodyProblem(Problem):
     status, code, title = 400, "malformed_multipart", "The body cannot be read"
 
 
+class InvalidBodyProblem(Problem):
+    """Codes: invalid_json, invalid_body."""
+
+    status, code, title = 422, "invalid_body", "The JSON body is not what this call takes"
+
+
 class UnexpectedPartProblem(Problem):
     """Codes: wrong_field, too_many_parts, empty_picture."""
 
@@ -191,6 +197,39 @@ class UnavailableProblem(Problem):
 
     def __init__(self, detail: str, *, code: str, retry_after: int) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+
+
+class NeedsKeyProblem(Problem):
+    """Always with WWW-Authenticate."""
+
+    status, code, title = 401, "needs_key", "A key is needed"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"WWW-Authenticate": 'Bearer realm="chetko"'})
+
+
+class InvalidKeyProblem(NeedsKeyProblem):
+    status, code, title = 401, "invalid_key", "The key is not valid"
+
+
+class MissingScopeProblem(Problem):
+    status, code, title = 403, "missing_scope", "The key may not do this"
+
+
+class ListingNeedsKeyProblem(Problem):
+    status, code, title = 403, "listing_needs_key", "Listing needs a key"
+
+
+class RateLimitedProblem(Problem):
+    """Codes: rate_limited (requests or megapixels per minute), quota_exceeded (pictures at once, storage). Always with
+    Retry-After.
+    """
+
+    status, code, title = 429, "rate_limited", "The key has used up what it may"
+    codes = ("rate_limited", "quota_exceeded")
+
+    def __init__(self, detail: str, *, code: str | None = None, limit: int, retry_after: int) -> None:
+        super().__init__(detail, code=code, limit=limit, headers={"Retry-After": str(retry_after)})
 
 
 class UnsupportedPictureProblem(Problem):
@@ -264,6 +303,8 @@ def of_http(error: HTTPException, scope: Scope) -> Problem:
 def of_validation(error: RequestValidationError, options: Sequence[str]) -> Problem:
     """The problem for query options that do not hold; ``options`` are the names that the route knows."""
     faults = error.errors()
+    if faults and faults[0]["loc"][:1] == ("body",):
+        return _of_body(faults)
     unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
     listing = ", ".join(options)
     if unknown:
@@ -272,6 +313,27 @@ def of_validation(error: RequestValidationError, options: Sequence[str]) -> Prob
         hint = f" Did you mean {closest!r}?" if closest else ""
         return UnknownOptionProblem(f"There is no option {names}.{hint} Options are {listing}.", allowed=options)
     return InvalidOptionProblem(" ".join(_option_sentence(fault) for fault in faults))
+
+
+def _of_body(faults: Sequence[Mapping[str, Any]]) -> Problem:
+    if faults[0]["type"] == "json_invalid":
+        return _no_json()
+    if len(faults[0]["loc"]) == 1:
+        return InvalidBodyProblem("The body must be a JSON object, sent as application/json.")
+    sentences = []
+    for fault in faults[:8]:
+        name = ".".join(str(step) for step in fault["loc"][1:])[:80]
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"There is no field {name!r}.")
+        elif fault["type"] == "missing":
+            sentences.append(f"The field {name} is missing.")
+        else:
+            sentences.append(_option_sentence({**fault, "loc": (name,)}))
+    return InvalidBodyProblem(" ".join(sentences))
+
+
+def _no_json() -> Problem:
+    return InvalidBodyProblem("The body is not JSON. Send it as application/json.", code="invalid_json")
 
 
 def closest_name(given: str, known: Sequence[str]) -> str | None:
@@ -313,6 +375,12 @@ async def handle_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         return error.response(request.scope)
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, Problem):  # raised below the framework while it read a JSON body
+            return error.__cause__.response(request.scope)
+        if isinstance(error.__cause__, ValueError | RecursionError):
+            return InvalidBodyProblem(
+                "The body is not JSON. Send it as application/json.", code="invalid_json"
+            ).response(request.scope)
         return of_http(error, request.scope).response(request.scope)
     problem = of_picture(error) if isinstance(error, ImagingError | InferenceError) else None
     return (problem or unexpected(error, request.scope)).response(request.scope)

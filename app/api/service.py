@@ -14,10 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol
 
+from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.types import Receive
 
 from app.api.admission import Admission
+from app.api.callers import Access, CannotStartError
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.upload import UploadLimits
 from app.inference.cpus import usable_cpus
@@ -87,6 +89,10 @@ class Service:
         self._compute = ThreadPoolExecutor(self.active, thread_name_prefix="chetko-compute", initializer=_stand_back)
         self._models = ThreadPoolExecutor(1, thread_name_prefix="chetko-models", initializer=_stand_back)
         self._backend: Backend | None = None
+        self.redis: Redis | None = None
+        """The queue server: None without one, and then there are no keys, uploads or jobs."""
+        self.access = Access(settings, None)
+        """Keys, sessions and limits."""
         self.settled = asyncio.Event()
         """Set when the first loading has ended, however it did."""
         self.reload_asked = asyncio.Event()
@@ -121,13 +127,23 @@ class Service:
             min_bytes_per_second=self.settings.receive_min_bytes_per_second,
         )
 
+    def use_redis(self, redis: Redis) -> None:
+        """Gives the service its queue server, before ``start``; closing it stays the caller's."""
+        self.redis = redis
+        self.access = Access(self.settings, redis)
+
     async def start(self, load: Callable[[], Backend]) -> None:
-        """Loads and warms the models in a thread; then the state is ``ready``, or ``failed`` with ``failure``."""
+        """Checks who may call, then loads and warms the models in a thread; then the state is ``ready``, or ``failed``
+        with ``failure``.
+        """
         try:
+            await self.access.check_start()
             self._backend = await asyncio.get_running_loop().run_in_executor(self._models, load)
         except Exception as error:
             self.state, self.failure = "failed", error
-            if not isinstance(error, InferenceError):  # those are sentences, for whoever waits for ``settled`` to tell
+            if not isinstance(
+                error, InferenceError | CannotStartError
+            ):  # those are sentences, for whoever waits for ``settled`` to tell
                 _log.exception("The service cannot start")
         else:
             if self.state == "starting":

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, cast
 import httpx
 import uvicorn
 from PIL import Image
+from redis.asyncio import Redis
 
 from app.api.service import Backend, Service
 from app.inference.engine import Engine
@@ -218,15 +219,20 @@ def live(
     *,
     load: Callable[[Settings], Backend] | None = None,
     protocol: Any = "httptools",
+    queue: Path | None = None,
     **given: Any,
 ) -> Iterator[Live]:
-    """Serves ``computing`` with these settings on a free port of loopback, over real sockets."""
+    """Serves ``computing`` with these settings on a free port of loopback, over real sockets.
+
+    ``queue``: the socket of a queue server; without it there is none.
+    """
 
     def fake(_: Settings) -> Backend:
         registry = Registry([(MANIFEST, Path())])
         return Backend(registry, cast("Engine", _NoEngine()), computing.enlarge)
 
-    app = create_app(Settings(**given), load=load or fake)
+    redis = None if queue is None else Redis(unix_socket_path=str(queue))
+    app = create_app(Settings(**given), load=load or fake, redis=redis)
     service: Service = app.state.service
     server = uvicorn.Server(
         uvicorn.Config(

@@ -39,6 +39,8 @@ def test_operation_ids_are_tag_and_name(document: dict[str, Any]) -> None:
         "probes-livez",
         "probes-readyz",
         "service-discover",
+        "session-open",
+        "session-close",
     }
     for name, operation in found.items():
         assert name.split("-")[0] == operation["tags"][0]
