@@ -4,6 +4,7 @@ Redis holds what is to be done (through arq) and how far it is; storage holds th
 of a job. Only this package knows arq.
 """
 
+from app.jobs.connection import open_redis
 from app.jobs.errors import (
     IdempotencyBusyError,
     IdempotencyConflictError,
@@ -44,4 +45,5 @@ __all__ = [
     "State",
     "Webhook",
     "new_id",
+    "open_redis",
 ]

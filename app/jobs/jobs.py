@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from app.imaging.header import read_header
 from app.jobs import keys, places
 from app.jobs.changes import Changes
-from app.jobs.connection import open_redis, queue_errors
+from app.jobs.connection import queue_errors
 from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, QueueUnavailableError
 from app.jobs.janitor import Janitor
 from app.jobs.model import Event, Health, Job, NewJob, Source, job_from, record_of
@@ -44,10 +44,11 @@ class Jobs:
     Every method raises QueueUnavailableError where Redis does not answer, and those that touch bytes StorageError.
     """
 
-    def __init__(self, redis_url: str, storage: Storage, settings: Settings) -> None:
+    def __init__(self, redis: Redis, storage: Storage, settings: Settings) -> None:
+        """``redis``: as ``open_redis`` makes them; closing it stays the caller's."""
         self.storage = storage
         self._settings = settings
-        self._redis: Redis = open_redis(redis_url)
+        self._redis = redis
         self._run = Scripts(self._redis)
         self._changes = Changes(self._redis)
         self._janitor = Janitor(self._redis, self._run, storage)
@@ -67,7 +68,6 @@ class Jobs:
         with suppress(QueueUnavailableError):
             async with queue_errors():
                 await self._janitor.give_up()
-        await self._redis.aclose()  # type: ignore[attr-defined]  # missing in redis-py's own types
 
     async def stage(self, id: str, number: int, file: BinaryIO, *, name: str | None) -> Source:  # noqa: A002
         """Puts the picture in ``file`` (seekable) into storage as source ``number`` of the job ``id``, durably.
@@ -134,12 +134,12 @@ class Jobs:
 
         Raises IdempotencyConflictError and IdempotencyBusyError.
         """
-        cache = "" if not self._settings.cache_ttl_seconds else self._cache_key(new)
+        cache = "" if not self._settings.cache_ttl else self._cache_key(new)
         record = record_of(
             new,
-            ttl_ms=int(self._settings.result_ttl_seconds * 1000),
+            ttl_ms=int(self._settings.result_ttl * 1000),
             cache=cache,
-            cache_ttl_ms=int(self._settings.cache_ttl_seconds * 1000),
+            cache_ttl_ms=int(self._settings.cache_ttl * 1000),
             seconds=await self._expected_seconds(new),
         )
         idempotency = new.idempotency

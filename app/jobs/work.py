@@ -43,10 +43,11 @@ class Work:
             raise ModelChangedError
         target = places.result(job.home)
         with self._storage.open(job.sources[task.picture].key) as source, self._storage.seekable_writer(target) as out:
+            hashing = HashingWriter(out)
             report = enlarge(
-                source, out, options, self._backend.engine, limits=Limits(None, None), cancelled=cancelled
+                source, hashing, options, self._backend.engine, limits=Limits(None, None), cancelled=cancelled
             )
-            sha = HashingWriter.of(out)
+            sha = hashing.sha256()
             size = out.commit()
         return {
             "result": json.dumps(

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from arq import Retry, func
 from arq.connections import ArqRedis
 from arq.worker import Worker as ArqWorker
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.inference.engine import Engine
@@ -63,12 +64,12 @@ class _Running:
     progress: float = 0.0
 
 
-def run_worker(settings: Settings, storage: Storage, redis_url: str, backend: Backend) -> int:
+def run_worker(settings: Settings, backend: Backend) -> int:
     """Works until SIGTERM or SIGINT; a task that runs then gets ``drain_seconds`` to end, and goes back into the queue
     otherwise. Gives the process's exit code: 0."""
 
     async def work() -> None:
-        worker = Worker(settings, storage, redis_url, backend)
+        worker = Worker(settings, storage_of(settings), open_redis(settings.redis_url), backend)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
@@ -81,10 +82,11 @@ def run_worker(settings: Settings, storage: Storage, redis_url: str, backend: Ba
 class Worker:
     """One worker of one event loop. One task at a time: when it dies, it is known what killed it."""
 
-    def __init__(self, settings: Settings, storage: Storage, redis_url: str, backend: Backend) -> None:
+    def __init__(self, settings: Settings, storage: Storage, redis: Redis, backend: Backend) -> None:
+        """``redis`` is closed when the worker ends."""
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._settings = settings
-        self._redis = open_redis(redis_url)
+        self._redis = redis
         self._run_script = Scripts(self._redis)
         self._work = Work(storage, backend, settings)
         self._running: dict[str, _Running] = {}
