@@ -9,6 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.problems import Problem, UnavailableProblem, unexpected
 
 
+HEAD = "chetko.head"
+"""Key in an ASGI scope: the answer's body will not be sent, so nobody needs to make it."""
+
+
 class HeadAsGet:
     """Answers HEAD wherever GET is answered, with GET's headers and no body."""
 
@@ -23,7 +27,7 @@ class HeadAsGet:
         async def send_without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+        await self.app({**scope, "method": "GET", HEAD: True}, receive, send_without_body)
 
 
 class CatchAll:

@@ -256,6 +256,44 @@ class NotFiniteProblem(Problem):
     status, code, title = 500, "not_finite", "The model failed on this picture"
 
 
+class UnknownJobProblem(Problem):
+    status, code, title = 404, "unknown_job", "There is no such job"
+
+
+class JobNotFinishedProblem(Problem):
+    """Codes: job_not_finished (with Retry-After), job_failed, job_cancelled."""
+
+    status, code, title = 409, "job_not_finished", "The job has no result"
+
+
+class JobExpiredProblem(Problem):
+    status, code, title = 410, "job_expired", "The job's result is gone"
+
+
+class JobFailedProblem(Problem):
+    """A job failed for which this request waited; the code is the job's own."""
+
+    status, code, title = 500, "job_failed", "The job failed"
+
+
+class NoTilesProblem(Problem):
+    status, code, title = 404, "no_tiles", "The result has no tiles"
+
+
+class RangeProblem(Problem):
+    status, code, title = 416, "range_not_satisfiable", "The range lies outside of the file"
+
+
+class IdempotencyBusyProblem(Problem):
+    """Always with Retry-After."""
+
+    status, code, title = 409, "idempotency_in_progress", "The first request is still being received"
+
+
+class IdempotencyConflictProblem(Problem):
+    status, code, title = 422, "idempotency_conflict", "The Idempotency-Key belongs to other work"
+
+
 PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = {
     UnsupportedPictureError: UnsupportedPictureProblem,
     BrokenPictureError: BrokenPictureProblem,

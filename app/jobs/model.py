@@ -89,8 +89,8 @@ class Result:
 
     bytes: int
     media_type: str
-    name: str
-    """Under which it is saved: safe on every system."""
+    extension: str
+    """Without the dot."""
     sha256: str
     width: int | None = None
     height: int | None = None

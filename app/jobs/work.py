@@ -54,7 +54,7 @@ class Work:
                 {
                     "bytes": size,
                     "media_type": report.media_type,
-                    "name": "x",
+                    "extension": report.extension,
                     "sha256": sha,
                     "width": report.width,
                     "height": report.height,
