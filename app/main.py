@@ -29,6 +29,7 @@ from app.inference.registry import Registry, model_folders
 from app.inference.runtime import check_runtime
 from app.inference.watch import ModelWatch, contents
 from app.settings import Settings, misspelt
+from app.storage import Storage
 
 KEEP_ALIVE_SECONDS = 20
 
@@ -39,17 +40,22 @@ _log = logging.getLogger("chetko.models")
 
 
 def create_app(
-    settings: Settings, *, load: Callable[[Settings], Backend] | None = None, redis: Redis | None = None
+    settings: Settings,
+    *,
+    load: Callable[[Settings], Backend] | None = None,
+    redis: Redis | None = None,
+    storage: Storage | None = None,
 ) -> FastAPI:
     """The whole service as an ASGI application.
 
     Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
     ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
-    place of ``load_backend``; that one stays as it is. ``redis`` is the queue server; closing it stays the caller's.
+    place of ``load_backend``; that one stays as it is. ``redis`` is the queue server, ``storage`` the store beside it;
+    closing them stays the caller's.
     """
     service = Service(settings)
     if redis is not None:
-        service.use_redis(redis)
+        service.use_queue(redis, storage)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +69,8 @@ def create_app(
                     every_seconds=settings.models_poll_seconds,
                 )
             )
+        if service.uploads is not None:
+            tasks.append(service.sweep_uploads())
         tasks.append(service.start(lambda: (load or load_backend)(settings)))
         running = [asyncio.ensure_future(task) for task in tasks]
         yield

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.api import models, options, probes, session, upscale
+from app.api import models, options, probes, session, uploads, upscale
 from app.api.callers import CallerCheck
 from app.api.fallbacks import CatchAll, HeadAsGet
 from app.api.page import page_router
@@ -69,6 +69,7 @@ def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
     app.include_router(models.router)
     app.include_router(probes.router)
     app.include_router(session.router)
+    app.include_router(uploads.router)
     app.include_router(page_router())
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

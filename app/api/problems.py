@@ -232,6 +232,29 @@ class RateLimitedProblem(Problem):
         super().__init__(detail, code=code, limit=limit, headers={"Retry-After": str(retry_after)})
 
 
+class UnknownUploadProblem(Problem):
+    status, code, title = 404, "unknown_upload", "There is no such upload"
+
+
+class UploadInUseProblem(Problem):
+    status, code, title = 409, "upload_in_use", "A job uses the upload"
+
+
+class UploadIncompleteProblem(Problem):
+    """Codes: upload_incomplete, upload_size_differs."""
+
+    status, code, title = 409, "upload_incomplete", "The upload is not complete"
+
+
+class StorageUnavailableProblem(Problem):
+    """Codes: storage_full, storage_unavailable. Always with Retry-After."""
+
+    status, code, title = 503, "storage_unavailable", "The store cannot be used now"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": "10"})
+
+
 class UnsupportedPictureProblem(Problem):
     status, code, title = 415, "unsupported_picture", "This kind of picture is not read here"
 

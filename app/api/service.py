@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.types import Receive
 
@@ -22,6 +23,7 @@ from app.api.admission import Admission
 from app.api.callers import Access, CannotStartError
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.upload import UploadLimits
+from app.api.upload_store import UploadStore
 from app.inference.cpus import usable_cpus
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
@@ -30,6 +32,7 @@ from app.inference.heap import return_freed_memory
 from app.inference.registry import Registry
 from app.inference.watch import ModelWatch
 from app.settings import Settings
+from app.storage import Storage, StorageError
 
 COMPUTE_NICENESS = 5
 """How far compute threads stand back behind the event loop's thread: they have seconds, it has milliseconds.
@@ -91,6 +94,8 @@ class Service:
         self._backend: Backend | None = None
         self.redis: Redis | None = None
         """The queue server: None without one, and then there are no keys, uploads or jobs."""
+        self.storage: Storage | None = None
+        self.uploads: UploadStore | None = None
         self.access = Access(settings, None)
         """Keys, sessions and limits."""
         self.settled = asyncio.Event()
@@ -127,10 +132,23 @@ class Service:
             min_bytes_per_second=self.settings.receive_min_bytes_per_second,
         )
 
-    def use_redis(self, redis: Redis) -> None:
-        """Gives the service its queue server, before ``start``; closing it stays the caller's."""
+    def use_queue(self, redis: Redis, storage: Storage | None) -> None:
+        """Gives the service its queue server and its store, before ``start``; closing them stays the caller's."""
         self.redis = redis
+        self.storage = storage
         self.access = Access(self.settings, redis)
+        if storage is not None:
+            self.uploads = UploadStore(redis, storage, seconds=self.settings.upload_hours * 3600)
+
+    async def sweep_uploads(self, *, every_seconds: float = 60.0) -> None:
+        """Removes expired uploads, for as long as the service runs."""
+        while self.uploads is not None:
+            await asyncio.sleep(every_seconds)
+            try:
+                while await self.uploads.sweep(asyncio.to_thread):
+                    pass
+            except (RedisError, OSError, StorageError) as error:
+                _log.warning("Expired uploads could not be removed: %s", error)
 
     async def start(self, load: Callable[[], Backend]) -> None:
         """Checks who may call, then loads and warms the models in a thread; then the state is ``ready``, or ``failed``

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -91,9 +91,9 @@ async def receive_upload(
     return Upload(file, size, part.filename)
 
 
-async def _receive_into(file: BinaryIO, part: _OnePart, receive: Receive, limits: UploadLimits, disk: Executor) -> int:
-    loop = asyncio.get_running_loop()
-    received = written = 0
+async def body_pieces(receive: Receive, limits: UploadLimits) -> AsyncIterator[bytes]:
+    """The body as it arrives; raises the problem of a body that is too large, stands still, is too slow or cut off."""
+    received = 0
     started = time.monotonic()
     more = True
     while more:
@@ -118,17 +118,33 @@ async def _receive_into(file: BinaryIO, part: _OnePart, receive: Receive, limits
                 "Use a faster connection or send a smaller picture.",
                 limit=limits.min_bytes_per_second,
             )
-        part.feed(body)
+        yield body
+
+
+async def _receive_into(file: BinaryIO, part: _OnePart, receive: Receive, limits: UploadLimits, disk: Executor) -> int:
+    loop = asyncio.get_running_loop()
+    written = 0
+    anything = False
+
+    async def write() -> None:
+        nonlocal written
+        data = bytes(part.pending)
+        part.pending.clear()
         # Small writes stay in memory and cost nothing; only what touches the disk leaves the loop's thread.
-        if part.pending and (len(part.pending) >= IN_MEMORY_BYTES // 4 or not more):
-            data = bytes(part.pending)
-            part.pending.clear()
-            if written + len(data) > IN_MEMORY_BYTES:
-                await loop.run_in_executor(disk, file.write, data)
-            else:
-                file.write(data)
-            written += len(data)
-    if not received:
+        if written + len(data) > IN_MEMORY_BYTES:
+            await loop.run_in_executor(disk, file.write, data)
+        else:
+            file.write(data)
+        written += len(data)
+
+    async for body in body_pieces(receive, limits):
+        anything = anything or bool(body)
+        part.feed(body)
+        if len(part.pending) >= IN_MEMORY_BYTES // 4:
+            await write()
+    if part.pending:
+        await write()
+    if not anything:
         raise _empty_body()
     part.finish()
     if not written:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,23 +58,39 @@ class ToRgb:
 def to_srgb(picture: Picture) -> Picture:
     """The same picture in sRGB and without an ICC profile; call it before a profile is dropped.
 
-    Pictures without a profile, and those whose profile is sRGB in all but name, keep their pixels. 8-bit
-    pixels go through Little CMS directly; 16-bit ones through libvips, which keeps 16 bits (Pillow's binding
-    has 8 only). A grey picture stays grey. Alpha is not touched. A profile that cannot be used is dropped.
+    Pictures without a profile, and those whose profile is sRGB in all but name, keep their pixels. A grey picture stays
+    grey. Alpha is not touched. A profile that cannot be used is dropped.
     """
-    icc = fitting_profile(picture.metadata.icc, picture.channels)
     without = replace(picture.metadata, icc=None)
-    if icc is None:
+    convert = srgb_conversion(picture.metadata.icc, picture.channels, picture.bits)
+    if convert is None:
         return replace(picture, metadata=without)
-    try:
-        transform = _transform(_open_profile(icc), "L" if picture.channels == 1 else "RGB")
-        if _is_identity(transform, picture.channels):
-            return replace(picture, metadata=without)
-        convert = _convert_16 if picture.bits == 16 else _convert_8
-        pixels = convert(picture.pixels, icc, transform)
-    except ImageCms.PyCMSError:
-        return replace(picture, metadata=without)
+    pixels = np.empty_like(picture.pixels)
+    for top in range(0, picture.height, _BAND_ROWS):
+        pixels[top : top + _BAND_ROWS] = convert(picture.pixels[top : top + _BAND_ROWS])
     return replace(picture, pixels=pixels, metadata=without)
+
+
+def srgb_conversion(icc: bytes | None, channels: int, bits: int) -> Callable[[Pixels], Pixels] | None:
+    """What takes rows (n, width, channels) in the profile ``icc`` to sRGB, each pixel by itself; None where they stay.
+
+    8-bit rows go through Little CMS directly; 16-bit ones through libvips, which keeps 16 bits (Pillow's binding has 8
+    only).
+    """
+    fitting = fitting_profile(icc, channels)
+    if fitting is None:
+        return None
+    try:
+        transform = _transform(_open_profile(fitting), "L" if channels == 1 else "RGB")
+        if _is_identity(transform, channels):
+            return None
+        if bits == 8:
+            return partial(_convert_8, transform=transform)
+        # Once, since libvips may refuse what Little CMS takes: told here, not in the middle of a picture.
+        _convert_16(np.zeros((1, 1, channels), np.uint16), icc=fitting)
+    except ImageCms.PyCMSError:
+        return None
+    return partial(_convert_16, icc=fitting)
 
 
 def metadata_for(metadata: Metadata, channels: int) -> Metadata:
@@ -108,26 +126,18 @@ def _is_identity(transform: ImageCms.ImageCmsTransform, channels: int) -> bool:
     return int(np.abs(got.astype(int) - expected).max()) <= _SAME_WITHIN
 
 
-def _convert_8(pixels: Pixels, _icc: bytes, transform: ImageCms.ImageCmsTransform) -> Pixels:
-    out = np.empty_like(pixels)
-    grey = pixels.shape[2] == 1
-    for top in range(0, pixels.shape[0], _BAND_ROWS):
-        band = pixels[top : top + _BAND_ROWS]
-        image = Image.fromarray(band[:, :, 0] if grey else band)
-        # All three channels of a converted grey are equal.
-        out[top : top + _BAND_ROWS] = np.asarray(transform.apply(image))[:, :, : pixels.shape[2]]
-    return out
+def _convert_8(rows: Pixels, *, transform: ImageCms.ImageCmsTransform) -> Pixels:
+    grey = rows.shape[2] == 1
+    image = Image.fromarray(rows[:, :, 0] if grey else rows)
+    # All three channels of a converted grey are equal.
+    return np.asarray(transform.apply(image))[:, :, : rows.shape[2]]
 
 
-def _convert_16(pixels: Pixels, icc: bytes, _transform: ImageCms.ImageCmsTransform) -> Pixels:
+def _convert_16(rows: Pixels, *, icc: bytes) -> Pixels:
     from app.imaging import vips_source  # noqa: PLC0415  # loads libvips, which 8-bit pictures never need
 
-    out = np.empty_like(pixels)
-    for top in range(0, pixels.shape[0], _BAND_ROWS):
-        band = pixels[top : top + _BAND_ROWS]
-        try:
-            converted = vips_source.to_srgb_16(band, icc)
-        except vips_source.Error as error:
-            raise ImageCms.PyCMSError(error) from error
-        out[top : top + _BAND_ROWS] = converted[:, :, : pixels.shape[2]]
-    return out
+    try:
+        converted = vips_source.to_srgb_16(rows, icc)
+    except vips_source.Error as error:
+        raise ImageCms.PyCMSError(error) from error
+    return converted[:, :, : rows.shape[2]]

@@ -3,37 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from app.imaging import colour, metadata, tiff_source
+from app.imaging import colour, metadata, png_source, tiff_source
 from app.imaging.codec_errors import broken_if_fails
-from app.imaging.header import OpenedPicture, open_picture, release
+from app.imaging.header import Header, OpenedPicture, open_picture, release
 from app.imaging.orientation import stored_view, swaps_axes
 from app.imaging.picture import BrokenPictureError, Metadata, Picture, PictureTooLargeError, Pixels
 
 FIRST_FRAME_ONLY = "first-frame-only"
+
+# Above it, JPEG, PNG and TIFF of the common kinds come out of libvips row by row: Pillow takes 4 bytes a pixel. Below,
+# what loading libvips costs (0.1 s, 30 MB) would not be saved.
+STREAMED_PIXELS = 25_000_000
 
 # Rows taken out of Pillow's image at a time: the copies on the way stay small beside the picture.
 _BAND_ROWS = 64
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 
 # (first stored row, colours (n, width, 1|3), alpha (n, width) or None)
-_Bands = Iterator[tuple[int, Pixels, Pixels | None]]
+Bands = Iterator[tuple[int, Pixels, Pixels | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """A picture's pixels as its file stores them, on their way out of a decoder; made by ``open_rows``."""
+
+    header: Header
+    orientation: int
+    """What turns the stored rows upright: 1..8."""
+    height: int
+    width: int
+    """Of the stored rows, before they are turned."""
+    metadata: Metadata
+    """All that the file has; the profile may not fit the pixels: see ``colour.metadata_for``."""
+    bands: Bands
+    """From top to bottom, once."""
+    columns: Callable[[int, int], tuple[Pixels, Pixels | None]] | None
+    """Stored columns [first, last) of the whole height, as often as wanted; None where rows only pass by."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return (FIRST_FRAME_ONLY,) if self.header.frames > 1 else ()
 
 
 def decode(file: BinaryIO, *, max_pixels: int | None) -> Picture:
     """The first frame of a picture file, upright, as 8- or 16-bit grey or RGB with straight alpha.
 
-    ``file`` must be seekable; names and content types play no part. The pixel limit is checked on the header,
-    before any pixel is decoded. Memory at the peak: the returned arrays and the codec's own buffer (4 bytes a
-    pixel for 8-bit JPEG and PNG), which is released before this returns.
+    ``file`` must be seekable; names and content types play no part. The pixel limit is checked on the header, before
+    any pixel is decoded. Memory at the peak: the returned arrays and the codec's own buffer (see ``open_rows``), which
+    is released before this returns.
 
-    Raises PictureTooLargeError ``too_many_pixels``, UnsupportedPictureError and BrokenPictureError as
-    ``read_header`` does, and BrokenPictureError for pixels that are truncated or damaged.
+    Raises PictureTooLargeError ``too_many_pixels``, UnsupportedPictureError and BrokenPictureError as ``read_header``
+    does, and BrokenPictureError for pixels that are truncated or damaged.
+    """
+    with open_rows(file, max_pixels=max_pixels) as rows:
+        return upright_picture(rows)
+
+
+@contextmanager
+def open_rows(
+    file: BinaryIO, *, max_pixels: int | None, check: Callable[[OpenedPicture, bool], None] | None = None
+) -> Iterator[StoredRows]:
+    """The first frame of a picture file as rows; what it holds is released at the end of the block.
+
+    Memory: nothing that grows with the picture where a decoder can stream it (16 bits; above ``STREAMED_PIXELS`` also
+    8-bit JPEG, PNG and TIFF of the common kinds), else the codec's own buffer (4 bytes a pixel for JPEG and PNG). Both
+    give the same pixels. ``check`` gets the header and whether rows will stream, before a pixel is decoded, and raises
+    what it likes. Raises as ``decode`` does.
     """
     opened = open_picture(file)
     header = opened.header
@@ -45,10 +87,41 @@ def decode(file: BinaryIO, *, max_pixels: int | None) -> Picture:
             f"{max_pixels:,} allowed. Send a smaller one.",
             limit=max_pixels,
         )
-    picture = _decode_with_vips(file, opened) if _needs_vips(opened) else _decode_with_pillow(opened)
-    if header.frames > 1:
-        picture = replace(picture, notices=(*picture.notices, FIRST_FRAME_ONLY))
-    return picture
+    streams = header.bits == 16 if _needs_vips(opened) else pixels_in_file > STREAMED_PIXELS and _may_stream(opened)
+    if check is not None:
+        check(opened, streams)
+    try:
+        yield _rows_of_vips(file, opened) if streams else _rows_of_pillow(opened)
+    finally:
+        if opened.image is not None:
+            release(opened.image)
+
+
+def upright_picture(rows: StoredRows) -> Picture:
+    """All the rows in upright arrays; turning costs no copy, since they are filled through turned views."""
+    height, width = rows.height, rows.width
+    if swaps_axes(rows.orientation):
+        height, width = width, height
+    dtype = np.uint16 if rows.header.bits == 16 else np.uint8
+    pixels: Pixels | None = None
+    alpha: Pixels | None = None
+    for top, colours, opacity in rows.bands:
+        if pixels is None:
+            pixels = np.empty((height, width, colours.shape[2]), dtype)
+            if opacity is not None:
+                alpha = np.empty((height, width), dtype)
+        place = slice(top, top + colours.shape[0])
+        stored_view(pixels, rows.orientation)[place] = colours
+        if alpha is not None and opacity is not None:
+            stored_view(alpha, rows.orientation)[place] = opacity
+    assert pixels is not None  # noqa: S101  # a header without rows was refused
+    return Picture(
+        pixels=pixels,
+        alpha=alpha,
+        source_format=rows.header.format,
+        metadata=colour.metadata_for(rows.metadata, pixels.shape[2]),
+        notices=rows.notices,
+    )
 
 
 def _needs_vips(opened: OpenedPicture) -> bool:
@@ -59,22 +132,37 @@ def _needs_vips(opened: OpenedPicture) -> bool:
     return image is None or opened.header.format == "tiff" or not image.mode.startswith("I")
 
 
-def _decode_with_pillow(opened: OpenedPicture) -> Picture:
+def _may_stream(opened: OpenedPicture) -> bool:
+    """Whether libvips gives the very pixels that Pillow does, a few rows at a time: for plain 8-bit grey or RGB."""
+    image = opened.image
+    assert image is not None  # noqa: S101  # only a 16-bit TIFF comes without
+    if opened.header.format == "jpeg":
+        return image.mode in ("L", "RGB")
+    if opened.header.format == "png":
+        plain = image.mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in image.info
+        return plain and opened.stored_bits == 8 and not image.info.get("interlace")
+    return opened.page is not None and image.mode in ("L", "RGB", "RGBA") and opened.page.plain
+
+
+def _rows_of_pillow(opened: OpenedPicture) -> StoredRows:
     image = opened.image
     assert image is not None  # noqa: S101  # only a TIFF for libvips comes without
-    try:
-        announced = image.size
-        with broken_if_fails("its pixels"):
-            image.load()
-        if image.size != announced:  # HEIC says its size in two places
-            raise BrokenPictureError(
-                "broken_picture", "The picture is damaged: its pixels have another size than its header says."
-            )
-        found = _metadata(opened)
-        bands = _pillow_bands(image, opened.stored_bits)
-        return _assemble(opened, bands, (image.height, image.width), found)
-    finally:
-        release(image)
+    announced = image.size
+    with broken_if_fails("its pixels"):
+        image.load()
+    if image.size != announced:  # HEIC says its size in two places
+        raise BrokenPictureError(
+            "broken_picture", "The picture is damaged: its pixels have another size than its header says."
+        )
+    found = _metadata(opened)
+    convert = _converter(image, opened.stored_bits)
+
+    def columns(first: int, last: int) -> tuple[Pixels, Pixels | None]:
+        with broken_if_fails("its colours"):
+            return convert(image.crop((first, 0, last, image.height)))
+
+    bands = _pillow_bands(image, convert)
+    return StoredRows(opened.header, opened.orientation, image.height, image.width, found, bands, columns)
 
 
 def _metadata(opened: OpenedPicture) -> Metadata:
@@ -88,34 +176,7 @@ def _metadata(opened: OpenedPicture) -> Metadata:
         return found
 
 
-def _assemble(opened: OpenedPicture, bands: _Bands, stored: tuple[int, int], found: Metadata) -> Picture:
-    """Writes bands into upright arrays; turning costs no copy, since they are filled through turned views."""
-    height, width = stored
-    if swaps_axes(opened.orientation):
-        height, width = width, height
-    dtype = np.uint16 if opened.header.bits == 16 else np.uint8
-    pixels: Pixels | None = None
-    alpha: Pixels | None = None
-    for top, colours, opacity in bands:
-        if pixels is None:
-            pixels = np.empty((height, width, colours.shape[2]), dtype)
-            if opacity is not None:
-                alpha = np.empty((height, width), dtype)
-        rows = slice(top, top + colours.shape[0])
-        stored_view(pixels, opened.orientation)[rows] = colours
-        if alpha is not None and opacity is not None:
-            stored_view(alpha, opened.orientation)[rows] = opacity
-    assert pixels is not None  # noqa: S101  # a header without rows was refused
-    return Picture(
-        pixels=pixels,
-        alpha=alpha,
-        source_format=opened.header.format,
-        metadata=colour.metadata_for(found, pixels.shape[2]),
-    )
-
-
-def _pillow_bands(image: Image.Image, stored_bits: int) -> _Bands:
-    convert = _converter(image, stored_bits)
+def _pillow_bands(image: Image.Image, convert: Callable[[Image.Image], tuple[Pixels, Pixels | None]]) -> Bands:
     for top in range(0, image.height, _BAND_ROWS):
         bottom = min(top + _BAND_ROWS, image.height)
         with broken_if_fails("its colours"):
@@ -185,19 +246,25 @@ def _inverted(band: Image.Image) -> Image.Image:
     return Image.fromarray(255 - np.asarray(band), band.mode)
 
 
-def _decode_with_vips(file: BinaryIO, opened: OpenedPicture) -> Picture:
+def _rows_of_vips(file: BinaryIO, opened: OpenedPicture) -> StoredRows:
     with broken_if_fails("its pixels"):
         # Loaded when the first such picture arrives, so that start-up stays quick and small.
         from app.imaging import vips_source  # noqa: PLC0415
 
         found = _metadata(opened)
-        image = vips_source.open_16(file, opened.header.format)
-        stored = (int(image.height), int(image.width))
-        bands = (_wide_band(top, samples, opened) for top, samples in vips_source.bands(image))
-        picture = _assemble(opened, bands, stored, found)
-    if opened.image is not None:
-        release(opened.image)
-    return picture
+        if opened.header.format == "png" and found.xmp is None:
+            found = replace(found, xmp=metadata.upright_xmp(png_source.late_xmp(file)))
+        image = vips_source.open_rows(file, opened.header.format, bits=opened.header.bits)
+        stored = int(image.height), int(image.width)
+    # Pillow turns 8-bit TIFFs upright by itself, libvips does not.
+    turn = opened.orientation if opened.page is None else opened.page.orientation
+    return StoredRows(opened.header, turn, *stored, found, _vips_bands(vips_source.bands(image), opened), None)
+
+
+def _vips_bands(bands: Iterator[tuple[int, Pixels]], opened: OpenedPicture) -> Bands:
+    with broken_if_fails("its pixels"):
+        for top, samples in bands:
+            yield _wide_band(top, samples, opened)
 
 
 def _wide_band(top: int, samples: Pixels, opened: OpenedPicture) -> tuple[int, Pixels, Pixels | None]:

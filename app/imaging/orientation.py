@@ -32,3 +32,11 @@ def stored_view(upright: Pixels, orientation: int) -> Pixels:
     transposed, first, second = _TURNS[orientation]
     view = np.swapaxes(upright, 0, 1) if transposed else upright
     return view[:: -1 if first else 1, :: -1 if second else 1]
+
+
+def reverses_rows(orientation: int) -> bool:
+    """True where the upright picture's last row comes first as the file is read: along its rows, or, where axes are
+    swapped, along its columns.
+    """
+    swapped, first, second = _TURNS[orientation]
+    return second if swapped else first

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 _FIRST_CHUNK = 8  # behind the signature
 _DEPTH_AT = 24  # signature 8, length and name of IHDR 8, width and height 8
 # A file of a million tiny chunks is not worth walking to its end for its EXIF.
 _MAX_CHUNKS = 100_000
-_MAX_EXIF = 1 << 24
+_MAX_TEXT = 1 << 24
 
 
 def stored_bits(file: BinaryIO) -> int:
@@ -25,22 +27,42 @@ def exif(file: BinaryIO) -> bytes | None:
 
     Keeps the file's position.
     """
-    at = file.tell()
-    try:
-        return _find_exif(file)
-    finally:
-        file.seek(at)
+    return next(_chunks(file, b"eXIf"), None)
 
 
-def _find_exif(file: BinaryIO) -> bytes | None:
-    file.seek(_FIRST_CHUNK)
-    for _ in range(_MAX_CHUNKS):
-        head = file.read(8)
-        if len(head) < 8 or head[4:] == b"IEND":
-            return None
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            block = file.read(min(length, _MAX_EXIF))
-            return block if len(block) == length else None
-        file.seek(length + 4, 1)
+def late_xmp(file: BinaryIO) -> bytes | None:
+    """The XMP packet, also from behind the pixels, where it is not seen by who has not decoded them.
+
+    Keeps the file's position.
+    """
+    for block in _chunks(file, b"iTXt"):
+        name, _, rest = block.partition(b"\0")
+        if name != b"XML:com.adobe.xmp" or len(rest) < 2:
+            continue
+        text = rest[2:].split(b"\0", 2)[-1]
+        if not rest[0]:
+            return text or None
+        try:
+            return zlib.decompressobj().decompress(text, _MAX_TEXT) or None
+        except zlib.error:
+            continue
     return None
+
+
+def _chunks(file: BinaryIO, kind: bytes) -> Iterator[bytes]:
+    """The bodies of all chunks of a kind; the file's position is kept between them."""
+    at = _FIRST_CHUNK
+    for _ in range(_MAX_CHUNKS):
+        before = file.tell()
+        file.seek(at)
+        head = file.read(8)
+        length = int.from_bytes(head[:4], "big")
+        block = file.read(min(length, _MAX_TEXT)) if head[4:] == kind else b""
+        file.seek(before)
+        if len(head) < 8 or head[4:] == b"IEND":
+            return
+        if head[4:] == kind:
+            if len(block) < length:
+                return
+            yield block
+        at += 12 + length

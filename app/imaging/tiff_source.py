@@ -23,7 +23,9 @@ _ORIENTATION, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 277, 338, 339
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
+_PLANES, _SIDE_BY_SIDE = 284, 1
 _UNCOMPRESSED = 1
+_PLAIN_COMPRESSIONS = (_UNCOMPRESSED, 5, 8, 32946, 32773)  # LZW, deflate under two numbers, PackBits
 # Healthy files that our builds of libtiff cannot unpack, and would call damaged.
 _NOT_UNPACKED = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
 # 16 bits are read by libvips, whose libtiff knows less than Pillow's.
@@ -44,10 +46,13 @@ class TiffPage:
     bits: int
     """8 (also for 1, 2 and 4 bits per sample) or 16."""
     colours: int
-    """1 or 3 samples before the extra ones; only meaningful with ``bits`` 16."""
+    """1 or 3 samples before the extra ones; only meaningful with ``bits`` 16 or where ``plain``."""
     alpha: bool
     """The first extra sample is alpha; libvips and Pillow give it straight even where it is stored premultiplied."""
     orientation: int
+    plain: bool
+    """Grey or RGB, unpacked by deflate, LZW, PackBits or not at all, samples side by side, at most one extra sample,
+    and that straight alpha."""
 
 
 def read_page(file: BinaryIO) -> TiffPage:
@@ -62,6 +67,7 @@ def read_page(file: BinaryIO) -> TiffPage:
         photometric = _integer(tags, _PHOTOMETRIC, _BLACK_IS_ZERO)
         extra = _integers(tags, _EXTRA_SAMPLES, ())
         orientation = _integer(tags, _ORIENTATION, 1)
+        planes = _integer(tags, _PLANES, _SIDE_BY_SIDE)
     if width < 1 or height < 1:
         raise BrokenPictureError("broken_picture", "The picture is damaged: its TIFF tags give no size.")
     _check_samples(bits, formats, photometric)
@@ -76,6 +82,13 @@ def read_page(file: BinaryIO) -> TiffPage:
         colours=colours,
         alpha=samples > colours and bool(extra) and extra[0] in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA),
         orientation=orientation if 1 <= orientation <= 8 else 1,
+        plain=(
+            photometric in (_BLACK_IS_ZERO, _RGB)
+            and compression in _PLAIN_COMPRESSIONS
+            and planes == _SIDE_BY_SIDE
+            and bits[0] >= 8
+            and (samples == colours or (samples == colours + 1 and extra == (_UNASSOCIATED_ALPHA,)))
+        ),
     )
 
 

@@ -1,4 +1,5 @@
-"""16-bit pictures, which Pillow reduces to 8 bits or cannot read, through libvips.
+"""Through libvips: 16-bit pictures, which Pillow reduces to 8 bits or cannot read, and large ones, which it would hold
+whole.
 
 Import it only when such a picture arrives: loading libvips costs a tenth of a second and 30 MB.
 """
@@ -23,29 +24,35 @@ Error = pyvips.Error
 _BAND_ROWS = 64
 
 
-def open_16(file: BinaryIO, name: str) -> Any:
-    """A libvips image of 16-bit samples, opened with the loader for ``png`` or ``tiff`` and no other.
+def open_rows(file: BinaryIO, name: str, *, bits: int) -> Any:
+    """A libvips image of 8- or 16-bit samples, opened with the loader for ``jpeg``, ``png`` or ``tiff`` and no other.
 
-    Rows can be read once, top to bottom. Raises pyvips.Error and ValueError on anything malformed.
+    Rows can be read once, top to bottom, and few are in memory at a time. Raises pyvips.Error and ValueError on
+    anything malformed.
     """
     loaders: dict[str, Callable[..., Any]] = {
+        "jpeg": pyvips.Image.jpegload_buffer,
         "png": pyvips.Image.pngload_buffer,
         "tiff": pyvips.Image.tiffload_buffer,
     }
-    # "error" lets missing tiles of a truncated TIFF pass as black.
-    image = loaders[name](_bytes_of(file), access="sequential", fail_on="warning")
-    if image.format != "ushort":
-        raise ValueError(f"expected 16-bit samples, libvips found {image.format}")
+    # libjpeg warns of much that does not touch the pixels. For the others "error" is too little: it lets missing tiles
+    # of a truncated TIFF pass as black.
+    fail_on = "error" if name == "jpeg" else "warning"
+    image = loaders[name](_bytes_of(file), access="sequential", fail_on=fail_on)
+    expected = "ushort" if bits == 16 else "uchar"
+    if image.format != expected:
+        raise ValueError(f"expected {bits}-bit samples, libvips found {image.format}")
     return image
 
 
 def bands(image: Any) -> Iterator[tuple[int, Pixels]]:
-    """(first row, rows as (n, width, samples) uint16) from top to bottom."""
+    """(first row, rows as (n, width, samples)) from top to bottom."""
+    kind = np.uint16 if image.format == "ushort" else np.uint8
     region = pyvips.Region.new(image)
     for top in range(0, image.height, _BAND_ROWS):
         rows = min(_BAND_ROWS, image.height - top)
         data = region.fetch(0, top, image.width, rows)
-        yield top, np.frombuffer(data, np.uint16).reshape(rows, image.width, image.bands)
+        yield top, np.frombuffer(data, kind).reshape(rows, image.width, image.bands)
 
 
 def to_srgb_16(pixels: Pixels, icc: bytes) -> Pixels:

@@ -30,6 +30,7 @@ from app.inference.manifest import Manifest
 from app.inference.registry import Registry
 from app.main import create_app
 from app.settings import Settings
+from app.storage import open_storage
 
 BIN = Path(sys.executable).parent
 
@@ -220,11 +221,12 @@ def live(
     load: Callable[[Settings], Backend] | None = None,
     protocol: Any = "httptools",
     queue: Path | None = None,
+    store: Path | None = None,
     **given: Any,
 ) -> Iterator[Live]:
     """Serves ``computing`` with these settings on a free port of loopback, over real sockets.
 
-    ``queue``: the socket of a queue server; without it there is none.
+    ``queue``: the socket of a queue server, ``store``: a folder for what is stored; without them there are none.
     """
 
     def fake(_: Settings) -> Backend:
@@ -232,7 +234,12 @@ def live(
         return Backend(registry, cast("Engine", _NoEngine()), computing.enlarge)
 
     redis = None if queue is None else Redis(unix_socket_path=str(queue))
-    app = create_app(Settings(**given), load=load or fake, redis=redis)
+    app = create_app(
+        Settings(**given),
+        load=load or fake,
+        redis=redis,
+        storage=None if store is None else open_storage(store.as_uri()),
+    )
     service: Service = app.state.service
     server = uvicorn.Server(
         uvicorn.Config(

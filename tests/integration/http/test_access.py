@@ -37,6 +37,9 @@ TABLE = {
     ("GET", "/v1/models"): "read",
     ("GET", "/v1/models/{name}"): "read",
     ("POST", "/v1/upscale"): "write",
+    ("POST", "/v1/uploads"): "write",
+    ("PUT", "/v1/uploads/{upload_id}"): "write",
+    ("DELETE", "/v1/uploads/{upload_id}"): "write",
 }
 """(method, path) -> who may."""
 
