@@ -29,6 +29,8 @@ from app.inference.errors import (
     UnknownScaleError,
     UpscaleCancelledError,
 )
+from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, JobsError
+from app.storage import StorageError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:chetko:problem:"
@@ -299,6 +301,12 @@ class JobFailedProblem(Problem):
     status, code, title = 500, "job_failed", "The job failed"
 
 
+class PictureFailedProblem(Problem):
+    """The same where the picture was at fault."""
+
+    status, code, title = 422, "job_failed", "The picture cannot be enlarged so"
+
+
 class NoTilesProblem(Problem):
     status, code, title = 404, "no_tiles", "The result has no tiles"
 
@@ -345,6 +353,32 @@ def of_picture(error: ImagingError | InferenceError) -> Problem | None:
             headers = {"Retry-After": "5"} if problem.status == 503 else None
             return problem(error.message, code=error.code, limit=limit, headers=headers)
     return None
+
+
+def of_job(error: JobsError | StorageError) -> Problem:
+    """The problem of what the queue or the store cannot do; what a store says is for the operator only."""
+    if isinstance(error, StorageError):
+        if error.code == "storage_full":
+            return StorageUnavailableProblem(
+                "There is no room to store this now. Try again later, or delete what you no longer need.",
+                code="storage_full",
+            )
+        return StorageUnavailableProblem("The store does not answer at the moment. Try again in 10 seconds.")
+    if isinstance(error, IdempotencyBusyError):
+        return IdempotencyBusyProblem(error.message, headers={"Retry-After": "2"})
+    if isinstance(error, IdempotencyConflictError):
+        return IdempotencyConflictProblem(error.message)
+    return UnavailableProblem(error.message, code="queue_unavailable", retry_after=5)
+
+
+def of_failure(code: str, detail: str) -> Problem:
+    """The problem of a job that failed while its request waited: the picture's fault (422), or ours (500, 503)."""
+    if code.startswith("storage_"):
+        return StorageUnavailableProblem(detail, code=code)
+    ours = ("internal_error", "set_aside", "timed_out", "out_of_resources", "model_changed", "not_finite")
+    if code in ours:
+        return JobFailedProblem(detail, code=code)
+    return PictureFailedProblem(detail, code=code)
 
 
 def of_http(error: HTTPException, scope: Scope) -> Problem:
@@ -443,6 +477,8 @@ async def handle_problem(request: Request, error: Exception) -> Response:
                 "The body is not JSON. Send it as application/json.", code="invalid_json"
             ).response(request.scope)
         return of_http(error, request.scope).response(request.scope)
+    if isinstance(error, JobsError | StorageError):
+        return of_job(error).response(request.scope)
     problem = of_picture(error) if isinstance(error, ImagingError | InferenceError) else None
     return (problem or unexpected(error, request.scope)).response(request.scope)
 

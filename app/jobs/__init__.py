@@ -4,6 +4,7 @@ Redis holds what is to be done (through arq) and how far it is; storage holds th
 of a job. Only this package knows arq.
 """
 
+from app.jobs import places
 from app.jobs.connection import open_redis
 from app.jobs.errors import (
     IdempotencyBusyError,
@@ -46,4 +47,5 @@ __all__ = [
     "Webhook",
     "new_id",
     "open_redis",
+    "places",
 ]

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 _READ_BYTES = 1 << 20
 
 
-class HashingWriter(io.BufferedIOBase):
+class HashingWriter(io.BufferedIOBase, BinaryIO):
     """Writes through to ``target`` and hashes on the way; after a seek the file is read once more instead."""
 
     def __init__(self, target: BinaryIO) -> None:

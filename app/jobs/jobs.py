@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, BinaryIO
@@ -169,7 +169,7 @@ class Jobs:
             raise QueueUnavailableError("The job was removed while it was made. Send it again.")
         return job
 
-    async def _expected_seconds(self, new: NewJob) -> list[float]:
+    async def _expected_seconds(self, new: NewJob) -> Sequence[float]:
         speed = (await self.speeds()).get(speed_name(new.model, new.options, new.version), _UNMEASURED_SECONDS)
         return [output_megapixels(source, new.options) * speed for source in new.sources]
 
@@ -207,24 +207,24 @@ class Jobs:
             left = round(work * (1 - job.progress) * max(1, active) / workers, 1)
         return replace(job, position=rank if job.state == "queued" else None, seconds_left=left)
 
-    async def list(self, owner: str, *, cursor: str | None, limit: int) -> tuple[list[Job], str | None]:
+    async def list(self, owner: str, *, cursor: str | None, limit: int) -> tuple[Sequence[Job], str | None]:
         """``limit`` jobs of the owner, the newest first, from ``cursor`` on; and the cursor of those that follow.
 
         Raises ValueError for a cursor that this method did not give.
         """
         return await self._listed(keys.OWNER + owner, cursor, limit)
 
-    async def list_all(self, *, cursor: str | None, limit: int) -> tuple[list[Job], str | None]:
+    async def list_all(self, *, cursor: str | None, limit: int) -> tuple[Sequence[Job], str | None]:
         """The same of all owners, for operators."""
         return await self._listed(keys.ALL, cursor, limit)
 
-    async def _listed(self, index: str, cursor: str | None, limit: int) -> tuple[list[Job], str | None]:
+    async def _listed(self, index: str, cursor: str | None, limit: int) -> tuple[Sequence[Job], str | None]:
         before, after = _parse_cursor(cursor) if cursor else (float("inf"), "")
-        found: list[Job] = []
+        found = []
         offset = 0
         while True:
             async with queue_errors():
-                page: list[tuple[bytes, float]] = await self._redis.zrevrangebyscore(
+                page: Sequence[tuple[bytes, float]] = await self._redis.zrevrangebyscore(
                     index, before, "-inf", start=offset, num=limit + 1, withscores=True
                 )
             offset += len(page)
@@ -344,7 +344,7 @@ def speed_name(model: str, options: Mapping[str, Any], version: str) -> str:
 
 def output_megapixels(source: Source, options: Mapping[str, Any]) -> float:
     """Of all frames of one source."""
-    return source.width * source.height * source.frames * options["scale"] ** 2 / 1e6
+    return source.width * source.height * source.frames * float(options["scale"]) ** 2 / 1e6
 
 
 def _decoded(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -54,7 +54,7 @@ def _text(answer: Any) -> Any:
     if isinstance(answer, bytes):
         return answer.decode()
     if isinstance(answer, list):
-        return [_text(each) for each in cast("list[Any]", answer)]
+        return [_text(each) for each in answer]
     return answer
 
 
