@@ -161,6 +161,10 @@ def _serve(options: argparse.Namespace) -> int:
     except InferenceError as error:
         print(f"chetko: {error.message}", file=sys.stderr)
         return 2
+    if settings.metrics_port is not None:
+        from app.telemetry.exposition import share_between_processes  # noqa: PLC0415
+
+        share_between_processes()  # before app.main, which imports what counts
     from app.main import serve  # noqa: PLC0415
 
     return serve(settings)

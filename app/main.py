@@ -8,10 +8,9 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any
 
@@ -22,6 +21,7 @@ from redis.asyncio import Redis
 from app.api.application import build_application
 from app.api.callers import CannotStartError
 from app.api.service import Backend, Service
+from app.api.service_metrics import ServiceMetrics
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
 from app.inference.errors import BrokenModelError, InferenceError
@@ -30,6 +30,8 @@ from app.inference.runtime import check_runtime
 from app.inference.watch import ModelWatch, contents
 from app.settings import Settings, misspelt
 from app.storage import Storage
+from app.telemetry import logs, traces
+from app.telemetry.exposition import Exposition
 
 KEEP_ALIVE_SECONDS = 20
 
@@ -141,11 +143,13 @@ def serve(settings: Settings) -> int:
     """Serves until SIGINT or SIGTERM and gives the process's exit code, having told on standard error why it failed:
     0 stopped, 1 cannot listen, 2 the models cannot be loaded.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    for noisy in ("uvicorn.error", "python_multipart", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        if settings.traces_url is not None:
+            traces.configure(settings.traces_url, "api")
+    except traces.TracesUnavailableError as error:
+        _complain(settings, str(error))
+        return 2
     app = create_app(settings)
     server = _Server(
         uvicorn.Config(
@@ -171,16 +175,27 @@ def serve(settings: Settings) -> int:
     if _HANGUP is not None:
         signal.signal(_HANGUP, signal.SIG_IGN)  # until _run: nothing is loaded yet that could be read again
     for sentence in misspelt(os.environ):
-        _complain(f"Warning: {sentence}")
+        _complain(settings, f"Warning: {sentence}")
     try:
         sockets = _listen(settings.host, settings.port)
     except OSError as error:
-        _complain(_why_not_listening(settings, error))
+        _complain(settings, _why_not_listening("PORT", settings.host, settings.port, error))
         return 1
-    url = _url(settings.host, sockets[0].getsockname()[1])
-    _say(f"Chetko is starting on {url} ...")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
+    with ExitStack() as held:
+        if settings.metrics_port is not None:
+            try:
+                exposition = Exposition(settings.host, settings.metrics_port)
+            except OSError as error:
+                _complain(settings, _why_not_listening("METRICS_PORT", settings.host, settings.metrics_port, error))
+                return 1
+            held.callback(exposition.close)
+            exposition.add(ServiceMetrics(server.service))
+            _say(settings, f"Prometheus reads {_url(settings.host, exposition.port)}/metrics")
+        held.callback(traces.shutdown)
+        url = _url(settings.host, sockets[0].getsockname()[1])
+        _say(settings, f"Chetko is starting on {url} ...")
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
 
 
 class _Server(uvicorn.Server):
@@ -215,10 +230,10 @@ async def _announce(server: _Server, url: str) -> None:
     await server.service.settled.wait()
     failure = server.service.failure
     if server.service.state == "ready":
-        _say(f"Chetko is ready: {url}")
+        _say(server.service.settings, f"Chetko is ready: {url}")
     elif failure is not None:
         known = isinstance(failure, InferenceError | CannotStartError)
-        _complain(str(failure) if known else f"The models could not be loaded: {failure!r}")
+        _complain(server.service.settings, str(failure) if known else f"The models could not be loaded: {failure!r}")
         server.should_exit = True
 
 
@@ -284,14 +299,15 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     return listener
 
 
-def _why_not_listening(settings: Settings, error: OSError) -> str:
-    where = f"port {settings.port} of {settings.host}"
+def _why_not_listening(setting: str, host: str, port: int, error: OSError) -> str:
+    """``setting``: which one holds the port, without its prefix."""
+    where = f"port {port} of {host}"
     if isinstance(error, socket.gaierror):
-        return f"CHETKO_HOST: there is no address {settings.host!r}; use 127.0.0.1 or 0.0.0.0."
+        return f"CHETKO_HOST: there is no address {host!r}; use 127.0.0.1 or 0.0.0.0."
     if isinstance(error, PermissionError):
-        return f"Listening on {where} is not permitted: set CHETKO_PORT to a port from 1024 on."
+        return f"Listening on {where} is not permitted: set CHETKO_{setting} to a port from 1024 on."
     if error.errno == errno.EADDRINUSE:
-        return f"Something else listens on {where}: stop it, or set CHETKO_PORT to another port."
+        return f"Something else listens on {where}: stop it, or set CHETKO_{setting} to another port."
     return f"Chetko cannot listen on {where}: {error.strerror or error}."
 
 
@@ -301,9 +317,9 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{shown}]' if ':' in shown and not shown.startswith('[') else shown}:{port}"
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - this is what `chetko serve` shows
+def _say(settings: Settings, text: str) -> None:
+    logs.say(text, settings.log_format)
 
 
-def _complain(text: str) -> None:
-    print(f"chetko: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what `chetko serve` shows
+def _complain(settings: Settings, text: str) -> None:
+    logs.complain(text, settings.log_format)

@@ -190,6 +190,21 @@ class Settings(BaseSettings):
     )
 
     # Metrics, logs, traces.
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="TCP port on which Prometheus reads /metrics, on the address CHETKO_HOST; 0 takes any free one. "
+        "Unset opens none. A worker that `chetko serve` started is shown there too.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for people, or one JSON object each with request and job ids for a collector."
+    )
+    traces_url: str | None = Field(
+        None,
+        description="OTLP/HTTP address for OpenTelemetry traces, such as http://collector:4318/v1/traces; needs the "
+        "extra otel. Unset makes none.",
+    )
 
     # Life and death.
     drain_seconds: int = Field(
@@ -226,6 +241,13 @@ class Settings(BaseSettings):
         for origin in value:
             if not re.fullmatch(r"https?://[^/?#*@\s]+", origin):
                 raise ValueError(f"takes origins such as https://app.example.org, without path or *, not {origin!r}")
+        return value
+
+    @field_validator("traces_url")
+    @classmethod
+    def _check_traces_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"must be an address that begins with http:// or https://, not {value!r}")
         return value
 
     @field_validator("models_dir")

@@ -27,6 +27,7 @@ import numpy as np
 from training.ahead import ahead, usable_cpus
 from training.near_duplicates import NearDuplicates
 from training.photo_files import Found, PhotoError, Pixels, find_pictures, header_size, read_rgb
+from training.text_pages import FONT_FOLDER, FontsError, page, training_fonts
 
 try:
     import fcntl
@@ -291,20 +292,44 @@ def _remove_alike(pack: PackWriter, unlike: NearDuplicates) -> list[str]:
     return [f"{name}: near-duplicate of {twin}" for name, twin in zip(held.names, twins, strict=True) if twin]
 
 
+def pack_text_pages(target: Path, count: int, fonts: Path) -> int:
+    """Adds pages of text 1 to ``count`` that ``target`` does not hold yet; returns how many pictures it holds now.
+
+    Raises ``FontsError`` where no font is found in the folder ``fonts``.
+    """
+    found = training_fonts(fonts)
+    with PackWriter(target) as pack:
+        held = {entry.name for entry in pack.entries}
+        for seed in range(1, count + 1):
+            name = f"text-page-{seed:04}"
+            if name not in held:
+                pack.add(name, (seed, 0), page(seed, found))
+        return len(pack.entries)
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command ``chetko-pack``; returns the exit code."""
     parser = argparse.ArgumentParser(prog="chetko-pack", description=__doc__.splitlines()[0])
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="PHOTOS", help="picture files or folders")
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="PHOTOS", help="picture files or folders")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="the pack to make or extend")
     parser.add_argument(
         "--exclude-like", nargs="+", type=Path, default=[], metavar="DIR", action="extend",
         help="leave out near-duplicates of the pictures in DIR (test sets): resized, recompressed, mirrored or turned",
     )  # fmt: skip
+    parser.add_argument(
+        "--text-pages", type=int, default=0, metavar="N",
+        help="add N pages of text, 640 x 480, drawn in this machine's fonts (Latin and Cyrillic, many sizes)",
+    )  # fmt: skip
+    parser.add_argument("--fonts", type=Path, default=FONT_FOLDER, metavar="DIR", help="where fonts are (%(default)s)")
     options = parser.parse_args(argv)
+    if not options.inputs and not options.text_pages:
+        parser.error("say what to pack: PHOTOS, --text-pages N, or both")
     try:
         unlike = NearDuplicates(options.exclude_like) if options.exclude_like else None
         count, skipped = pack_pictures(find_pictures(options.inputs), options.output, unlike=unlike)
-    except PhotoError as error:
+        if options.text_pages:
+            count = pack_text_pages(options.output, options.text_pages, options.fonts)
+    except (FontsError, PhotoError) as error:
         print(f"chetko-pack: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -27,7 +27,12 @@ class HeadAsGet:
         async def send_without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self.app({**scope, "method": "GET", HEAD: True}, receive, send_without_body)
+        as_get = {**scope, "method": "GET", HEAD: True}
+        try:
+            await self.app(as_get, receive, send_without_body)
+        finally:
+            if "route" in as_get:  # the layers above count by it
+                scope["route"] = as_get["route"]
 
 
 class CatchAll:

@@ -31,6 +31,7 @@ from app.inference.errors import (
 )
 from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, JobsError
 from app.storage import StorageError
+from app.telemetry import metrics
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:chetko:problem:"
@@ -93,7 +94,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
         )
 
     def response(self, scope: Scope) -> Response:
-        """The complete answer, with Content-Length, to the request of this ASGI scope."""
+        """The complete answer, with Content-Length, to the request of this ASGI scope; counted by its code."""
+        metrics.PROBLEMS.labels(self.code, str(self.status)).inc()
         return JSONResponse(
             self.document(scope.get(REQUEST_ID)).model_dump(exclude_none=True),
             status_code=self.status,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -34,6 +35,7 @@ from app.inference.watch import ModelWatch
 from app.jobs import Jobs
 from app.settings import Settings
 from app.storage import Storage, StorageError
+from app.telemetry import traces
 
 COMPUTE_NICENESS = 5
 """How far compute threads stand back behind the event loop's thread: they have seconds, it has milliseconds.
@@ -124,6 +126,10 @@ class Service:
     def registry(self) -> Registry:
         """The models; raises ``UnavailableProblem`` while they are not loaded."""
         return self.backend.registry if self._backend is None else self._backend.registry
+
+    def tiles_waiting(self) -> int:
+        """Tiles that wait for the device; safe to ask from any thread."""
+        return 0 if self._backend is None else self._backend.engine.queue_length()
 
     @property
     def upload_limits(self) -> UploadLimits:
@@ -231,10 +237,13 @@ class Service:
 
         def work() -> tuple[Report, float, float]:
             began = time.perf_counter()
-            report = backend.enlarge(source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set)
+            with traces.span("picture"):
+                report = backend.enlarge(
+                    source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set
+                )
             return report, began - queued, time.perf_counter() - began
 
-        job = self._compute.submit(work)
+        job = self._compute.submit(copy_context().run, work)  # ids and trace go along
         result = asyncio.wrap_future(job)
         gone = asyncio.ensure_future(disconnected(receive))
         try:

@@ -47,6 +47,7 @@ from app.api.submission import IDEMPOTENCY, Received, jobs_of, look, reserved, s
 from app.api.upload import FIELD, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
 from app.jobs import Job
+from app.telemetry import metrics, traces
 
 router = APIRouter(tags=["pictures"])
 
@@ -167,7 +168,7 @@ async def upscale(
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())
         reservation = await held.enter_async_context(reserved(service, request))
-        with service.admission.upload():
+        with service.admission.upload(), traces.span("receive"):
             upload = await receive_upload(request.receive, boundary, service.upload_limits, service.disk, NAMES)
         held.callback(service.disk.submit, upload.file.close)
         at_once = service.settings.sync_max_output_pixels
@@ -182,6 +183,7 @@ async def upscale(
         target = open_spool()
         held.callback(service.disk.submit, target.close)
         finished = await service.enlarge(backend, upload.file, target, query.options(), request.receive)
+        _count(finished)
         size = await asyncio.get_running_loop().run_in_executor(service.disk, _rewind, target)
         return PictureResponse(
             target,
@@ -241,6 +243,15 @@ def _refuse_repeated(request: Request) -> None:
     for name in NAMES:
         if names.count(name) > 1:
             raise InvalidOptionProblem(f"{name} is given {names.count(name)} times; give it once.")
+
+
+def _count(finished: Finished) -> None:
+    report = finished.report
+    traces.annotate(model=report.model, scale=report.scale, **report.timings)
+    megapixels = report.width * report.height / 1e6
+    metrics.OUTPUT_MEGAPIXELS.labels(report.model, str(report.scale), "sync").inc(megapixels)
+    for phase, seconds in {"queue": finished.queue_seconds, **report.timings}.items():
+        metrics.PICTURE_SECONDS.labels(phase).observe(seconds)
 
 
 def _rewind(file: BinaryIO) -> int:

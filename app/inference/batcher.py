@@ -7,6 +7,7 @@ Nothing waits on an idle device: a group is what has gathered while the device w
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ import numpy as np
 from app.imaging.picture import Pixels
 from app.inference.errors import DeviceOutOfMemoryError, UpscaleCancelledError
 from app.inference.graph import Graph
+from app.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class Batcher:
     """One device's queue and the thread that serves it."""
 
     def __init__(self, name: str) -> None:
+        self._name = name
         self._changed = Condition()
         self._waiting: deque[Line] = deque()
         """Lines that have jobs, the next one first."""
@@ -121,7 +124,7 @@ class Batcher:
                 if self._closed:
                     return
                 group = self._next_group()
-            _run(group)
+            _run(group, self._name)
             # A finished tile must not stay in memory while this thread waits for the next one.
             del group
 
@@ -148,22 +151,26 @@ class Batcher:
         return group
 
 
-def _run(group: list[_Job]) -> None:
+def _run(group: list[_Job], device: str) -> None:
     """Runs the group at once; if there is no memory for that, in halves, down to single tiles."""
+    began = time.perf_counter()
     try:
         pixels = np.stack([job.pixels for job in group]) if len(group) > 1 else group[0].pixels[np.newaxis]
         answers = group[0].graph.run(pixels)
     except DeviceOutOfMemoryError as error:
+        metrics.DEVICE_FAILURES.labels(device, error.code).inc()
         if len(group) == 1:
             _fail(group, error)
         else:
             _log.warning("no memory for %d tiles at once: running them in two groups", len(group))
-            _run(group[: len(group) // 2])
-            _run(group[len(group) // 2 :])
+            _run(group[: len(group) // 2], device)
+            _run(group[len(group) // 2 :], device)
         return
     except Exception as error:
+        metrics.DEVICE_FAILURES.labels(device, getattr(error, "code", "internal_error")).inc()
         _fail(group, error)
         return
+    _count(len(group), time.perf_counter() - began, device)
     for job, answer in zip(group, answers, strict=True):
         try:
             job.deliver(answer)
@@ -171,6 +178,13 @@ def _run(group: list[_Job]) -> None:
             _fail([job], error)
         else:
             job.future.set_result(None)
+
+
+def _count(tiles: int, seconds: float, device: str) -> None:
+    metrics.BATCH_TILES.labels(device).observe(tiles)
+    metrics.DEVICE_BUSY_SECONDS.labels(device).inc(seconds)
+    for _ in range(tiles):
+        metrics.TILE_SECONDS.labels(device).observe(seconds / tiles)
 
 
 def _fail(jobs: list[_Job], error: Exception) -> None:

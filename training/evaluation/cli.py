@@ -1,16 +1,20 @@
-"""``chetko-evaluate``: models side by side on data sets, by the protocol of the published comparisons."""
+"""``chetko-evaluate``: methods side by side on data sets, by the protocol of the published comparisons."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training.checkpoint import CheckpointError, load_checkpoint, network_of
-from training.evaluation.datasets import DatasetError, Pair, benchmark_pairs, pictures_in, sharp_pairs
-from training.evaluation.restore import Restorer, bicubic_restorer, mean_scores, onnx_restorer, torch_restorer
+from training.checkpoint import CheckpointError
+from training.evaluation.datasets import DatasetError, examples_of
+from training.evaluation.lpips import distance
+from training.evaluation.measure import Row, means, measure, published_rows
+from training.evaluation.methods import BICUBIC, bicubic, method_named, shipped_names
+from training.evaluation.page import Page
+from training.evaluation.report import as_csv, as_json, as_markdown, as_table
+from training.weights import WeightsError
 
 PUBLISHED_BICUBIC = {
     ("Set5", 2): 33.64, ("Set5", 4): 28.42, ("Set14", 2): 30.22, ("Set14", 4): 25.99,
@@ -19,86 +23,97 @@ PUBLISHED_BICUBIC = {
 TOLERANCE = 0.01
 """dB by which our bicubic row may differ from the published one before the protocol itself is in doubt."""
 
+TEXT = Path(__file__).parent / "text"
+"""The held-out text set: pages rendered in fonts that no training page uses."""
+
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="chetko-evaluate", description=__doc__.splitlines()[0])
-    top.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="model folder, .onnx or .pt file")
+    top.add_argument(
+        "models", nargs="*", metavar="MODEL",
+        help="a shipped model or a classical method by name, a model folder, an .onnx or .pt file",
+    )  # fmt: skip
+    top.add_argument("--shipped", action="store_true", help="every model that Chetko ships")
     top.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR",
-                     help="data sets: a folder with HR/ and LR_x2/, LR_x4/, or a folder of sharp pictures")  # fmt: skip
-    top.add_argument("--scale", type=int, choices=(2, 4), default=4)
+                     help="data sets: a folder with HR/ and LR_x2/, LR_x4/, a folder of sharp pictures, or the word "
+                          "text for Chetko's held-out pages of text")  # fmt: skip
+    top.add_argument("--scale", nargs="+", type=int, choices=(2, 4), default=[4])
     top.add_argument("--grey-as-rgb", action="store_true",
-                     help="treat one-channel files as RGB, as most results since 2017 do (Set14 +0.09 dB)")  # fmt: skip
-    top.add_argument("--json", action="store_true", help="print JSON instead of a table")
+                     help="a second row per method that treats one-channel files as RGB, as most results since 2017 "
+                          "do (Set14 +0.09 dB)")  # fmt: skip
+    top.add_argument("--published", type=Path, metavar="FILE",
+                     help="figures that others computed, as in ../shared/benchmarks")  # fmt: skip
+    top.add_argument("--lpips-weights", type=Path, metavar="FILE",
+                     help="lpips_alex.safetensors (default: this machine's, or the ONNX that is shipped)")  # fmt: skip
+    top.add_argument("-o", "--output", nargs="+", type=Path, default=[], metavar="FILE",
+                     help="also write .csv, .json, .md, or .html (one page with the pictures)")  # fmt: skip
+    top.add_argument("--page-pictures", type=int, default=14, metavar="N",
+                     help="of how many pictures of each set the page shows a piece (default 14)")  # fmt: skip
     return top
 
 
-def restorer_for(model: Path, scale: int) -> tuple[str, Restorer]:
-    """(name, function) of a checkpoint, an ONNX file or a model folder.
+def evaluate(options: argparse.Namespace, page: Page) -> list[Row]:
+    """A row per picture and method, bicubic first, published ones last.
 
-    Raises ``CheckpointError`` when there is no such model at this scale.
+    Raises ``CheckpointError``, ``DatasetError`` and ``WeightsError``.
     """
-    if model.suffix == ".pt":
-        state = load_checkpoint(model)
-        if state["network_options"]["scale"] != scale:
-            raise CheckpointError(f"{model} enlarges x{state['network_options']['scale']}, not x{scale}")
-        return model.parent.name, torch_restorer(network_of(state))
-    path = model / f"x{scale}.onnx" if model.is_dir() else model
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
-    return model.stem if model.is_file() else model.name, onnx_restorer(path)
-
-
-def pairs_of(folder: Path, scale: int) -> list[Pair]:
-    """The (LR, HR) pairs of a data set folder of either kind. Raises ``DatasetError`` when it holds no picture."""
-    if (folder / "HR").is_dir():
-        return benchmark_pairs(folder, scale)
-    paths = pictures_in(folder)
-    if not paths:
-        raise DatasetError(f"{folder} holds no picture")
-    return sharp_pairs(paths, scale)
-
-
-def table(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
-    """{model: {set: scores}}, bicubic first."""
-    rows: dict[str, dict[str, dict[str, float]]] = {}
-    restorers = [("bicubic", bicubic_restorer(options.scale))]
-    restorers += [restorer_for(model, options.scale) for model in options.models]
-    for folder in options.data:
-        pairs = pairs_of(folder, options.scale)
-        for name, restore in restorers:
-            rows.setdefault(name, {})[folder.name] = mean_scores(
-                restore, pairs, options.scale, grey_as_rgb=options.grey_as_rgb
+    lpips = distance(options.lpips_weights)
+    names = [name for name in options.models if name != BICUBIC]
+    names += [name for name in shipped_names() if options.shipped and name not in (*names, BICUBIC)]
+    rows: list[Row] = []
+    for scale in dict.fromkeys(options.scale):
+        methods = [bicubic(scale), *(method_named(name, scale) for name in names)]
+        for folder in options.data:
+            place = TEXT if folder == Path("text") and not folder.exists() else folder
+            examples = examples_of(place, scale)
+            name = place.resolve().name
+            page.expect(name, scale, examples)
+            rows += measure(
+                methods, name, examples, scale, lpips=lpips, grey_as_rgb=options.grey_as_rgb, seen=page.seen
             )
+            if options.published:
+                rows += published_rows(options.published, name, examples, scale)
     return rows
 
 
-def protocol_doubts(bicubic: dict[str, dict[str, float]], scale: int, *, grey_as_rgb: bool) -> Iterator[str]:
-    """A sentence for each set whose bicubic row differs from the published one."""
-    for name, row in bicubic.items():
-        published = PUBLISHED_BICUBIC.get((name, scale))
-        if published and not grey_as_rgb and abs(row["psnr"] - published) > TOLERANCE:
-            yield f"the protocol is off: bicubic x{scale} on {name} is {row['psnr']:.3f} dB, published {published} dB"
+def doubts(rows: Sequence[Row]) -> Iterator[str]:
+    """A sentence for each set and scale whose bicubic row differs from the published one."""
+    for row in means(rows):
+        published = PUBLISHED_BICUBIC.get((row.dataset, row.scale))
+        if row.method == BICUBIC and published and abs(row.psnr - published) > TOLERANCE:
+            yield (
+                f"the protocol is off: bicubic x{row.scale} on {row.dataset} is {row.psnr:.3f} dB, published "
+                f"{published} dB"
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command ``chetko-evaluate``; exit code 3 says that the bicubic row differs from the published one."""
     options = parser().parse_args(argv)
+    for path in options.output:
+        if path.suffix not in (".csv", ".json", ".md", ".html"):
+            parser().error(f"{path}: the ending says what to write: .csv, .json, .md or .html")
+    page = Page(options.page_pictures if any(path.suffix == ".html" for path in options.output) else 0)
     try:
-        rows = table(options)
-    except (CheckpointError, DatasetError, ValueError) as error:
+        rows = evaluate(options, page)
+        doubtful = list(doubts(rows))
+        for path in options.output:
+            path.write_text(_content(path, rows, doubtful, page), encoding="utf-8")
+    except (CheckpointError, DatasetError, OSError, ValueError, WeightsError) as error:
         print(f"chetko-evaluate: {error}", file=sys.stderr)
         return 1
-    if options.json:
-        print(json.dumps({"scale": options.scale, "rows": rows}, indent=2))
-    else:
-        sets = [folder.name for folder in options.data]
-        print(f"x{options.scale:<11}" + "".join(f"{name + ' dB':>12}{'SSIM':>8}" for name in sets))
-        for name, row in rows.items():
-            print(f"{name:<12}" + "".join(f"{row[s]['psnr']:12.3f}{row[s]['ssim']:8.4f}" for s in sets))
-    doubts = list(protocol_doubts(rows["bicubic"], options.scale, grey_as_rgb=options.grey_as_rgb))
-    for sentence in doubts:
+    print(as_table(rows))
+    for sentence in doubtful:
         print(f"chetko-evaluate: {sentence}", file=sys.stderr)
-    return 3 if doubts else 0
+    return 3 if doubtful else 0
+
+
+def _content(path: Path, rows: Sequence[Row], doubtful: Sequence[str], page: Page) -> str:
+    if path.suffix == ".csv":
+        return as_csv(rows)
+    if path.suffix == ".json":
+        return as_json(rows, doubtful)
+    return page.html(rows, doubtful) if path.suffix == ".html" else as_markdown(rows)
 
 
 if __name__ == "__main__":

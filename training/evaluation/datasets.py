@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,40 @@ def benchmark_pairs(folder: Path, scale: int) -> list[Pair]:
 
     Raises ``DatasetError`` when a file has no partner.
     """
+    return [(example.small, example.large) for example in _benchmark(folder, scale)]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture of a data set, as in ``Pair``, with the name of its file."""
+
+    name: str
+    small: Image8
+    large: Image8
+
+
+def examples_of(folder: Path, scale: int) -> list[Example]:
+    """The pictures of a data set folder of either kind: ``HR/`` and ``LR_x<scale>/``, or sharp pictures alone.
+
+    Raises ``DatasetError`` when it holds no picture, or a file has no partner.
+    """
+    if (folder / "HR").is_dir():
+        return _benchmark(folder, scale)
+    paths = pictures_in(folder)
+    if not paths:
+        raise DatasetError(f"{folder} holds no picture")
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in paths)
+    return [Example(name, *pair) for name, pair in zip(names, sharp_pairs(paths, scale), strict=True)]
+
+
+def _benchmark(folder: Path, scale: int) -> list[Example]:
     sharp = sorted((folder / "HR").glob("*.png"))
     if not sharp:
         raise DatasetError(f"{folder} has no HR/*.png")
-    pairs = []
+    examples = []
     for path in sharp:
         small = folder / f"LR_x{scale}" / path.name
         if not small.is_file():
             raise DatasetError(f"{small} is missing")
-        pairs.append((read_picture(small), read_picture(path)))
-    return pairs
+        examples.append(Example(path.stem, read_picture(small), read_picture(path)))
+    return examples

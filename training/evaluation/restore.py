@@ -12,7 +12,7 @@ from torch import nn
 
 from training.equalize import match_colours
 from training.evaluation.datasets import Image8, Pair
-from training.evaluation.lpips import Lpips
+from training.evaluation.lpips import Distance
 from training.evaluation.metrics import luma, psnr, shave, ssim
 from training.resize import matlab_resize
 
@@ -64,6 +64,24 @@ def restore_any(restore: Restorer, image: Image8) -> Image8:
     return np.floor(out.astype(np.float32).mean(axis=2) + 0.5).astype(np.uint8)
 
 
+def cut_to(large: Image8, scale: int) -> Image8:
+    """The sharp picture cut from the top left to multiples of ``scale``: what a restored one is compared with."""
+    height, width = (side - side % scale for side in large.shape[:2])
+    return large[:height, :width]
+
+
+def compare(
+    restored: Image8, sharp: Image8, scale: int, *, grey_as_rgb: bool = False, lpips: Distance | None = None
+) -> dict[str, float]:
+    """``psnr`` (dB) and ``ssim`` of two equal-sized pictures, ``scale`` pixels shaved.
+
+    With ``lpips`` its distance, of the whole pictures in RGB, is there too, under that name.
+    """
+    first, second = (shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, sharp))
+    row = {"psnr": psnr(first, second), "ssim": ssim(first, second)}
+    return row | {"lpips": lpips.of_pictures(restored, sharp)} if lpips else row
+
+
 def scores(
     restore: Restorer,
     small: Image8,
@@ -71,18 +89,11 @@ def scores(
     scale: int,
     *,
     grey_as_rgb: bool = False,
-    lpips: Lpips | None = None,
+    lpips: Distance | None = None,
 ) -> dict[str, float]:
-    """``psnr`` (dB) and ``ssim`` of one restored picture against the sharp one, ``scale`` pixels shaved.
-
-    The sharp picture is cut from the top left to multiples of ``scale``. With ``lpips`` its distance, of the whole
-    pictures in RGB, is there too, under that name.
-    """
-    height, width = (side - side % scale for side in large.shape[:2])
-    restored, sharp = restore_any(restore, small), large[:height, :width]
-    first, second = (shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, sharp))
-    row = {"psnr": psnr(first, second), "ssim": ssim(first, second)}
-    return row | {"lpips": lpips.of_pictures(restored, sharp)} if lpips else row
+    """What ``compare`` tells of one restored picture and the sharp one, cut to multiples of ``scale``."""
+    sharp = cut_to(large, scale)
+    return compare(restore_any(restore, small), sharp, scale, grey_as_rgb=grey_as_rgb, lpips=lpips)
 
 
 def mean_scores(
@@ -91,7 +102,7 @@ def mean_scores(
     scale: int,
     *,
     grey_as_rgb: bool = False,
-    lpips: Lpips | None = None,
+    lpips: Distance | None = None,
 ) -> dict[str, float]:
     """Means over ``pairs`` of what ``scores`` measures per picture, rounded to 4 decimals."""
     rows = [scores(restore, small, large, scale, grey_as_rgb=grey_as_rgb, lpips=lpips) for small, large in pairs]

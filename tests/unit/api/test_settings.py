@@ -66,6 +66,13 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CHETKO_RECEIVE_IDLE_SECONDS", "0", "CHETKO_RECEIVE_IDLE_SECONDS must be more than 0, not '0'."),
         ("CHETKO_RECEIVE_IDLE_SECONDS", "nan", "CHETKO_RECEIVE_IDLE_SECONDS must be a finite number, not 'nan'."),
         ("CHETKO_RECEIVE_IDLE_SECONDS", "inf", "CHETKO_RECEIVE_IDLE_SECONDS must be a finite number, not 'inf'."),
+        ("CHETKO_METRICS_PORT", "70000", "CHETKO_METRICS_PORT must be at most 65535, not '70000'."),
+        ("CHETKO_LOG_FORMAT", "xml", "CHETKO_LOG_FORMAT must be one of text or json, not 'xml'."),
+        (
+            "CHETKO_TRACES_URL",
+            "collector:4318",
+            "CHETKO_TRACES_URL must be an address that begins with http:// or https://, not 'collector:4318'.",
+        ),
         ("CHETKO_ALLOWED_HOSTS", ",", "CHETKO_ALLOWED_HOSTS must name at least one host."),
         ("CHETKO_MODELS_DIR", "/no/such", "CHETKO_MODELS_DIR must be a folder that exists, and '/no/such' is none."),
     ],

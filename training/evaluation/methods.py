@@ -1,0 +1,85 @@
+"""What can be measured: shipped models by name, model folders, ONNX files, checkpoints, classical methods."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.checkpoint import CheckpointError, load_checkpoint, network_of
+from training.evaluation.classical import CLASSICAL
+from training.evaluation.restore import Restorer, bicubic_restorer, onnx_restorer, torch_restorer
+
+SHIPPED = Path(__file__).parents[2] / "app" / "models"
+BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to enlarge pictures ``scale`` times."""
+
+    name: str
+    """Short, for commands and files."""
+    title: str
+    """As a person reads it: it says what the method is."""
+    restore: Restorer
+
+
+def bicubic(scale: int) -> Method:
+    """MATLAB's bicubic enlargement: the row that proves the protocol."""
+    return Method(BICUBIC, "bicubic", bicubic_restorer(scale))
+
+
+def method_named(name: str, scale: int) -> Method:
+    """The method of a command's argument: a path, or else the name of a shipped model or of a classical method.
+
+    Raises ``CheckpointError`` when there is no such method at this scale.
+    """
+    path = Path(name)
+    if path.suffix == ".pt":
+        return _checkpoint(path, scale)
+    if path.is_dir():
+        return _folder(path, scale)
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise CheckpointError(f"{path} does not exist")
+        return Method(path.stem, path.stem, onnx_restorer(path))
+    if name == BICUBIC:
+        return bicubic(scale)
+    if name in CLASSICAL:
+        title, make = CLASSICAL[name]
+        return Method(name, title, make(scale))
+    if (SHIPPED / name).is_dir() and path.parent == Path():
+        return _folder(SHIPPED / name, scale)
+    raise CheckpointError(f"{name} does not exist, and is none of {', '.join([BICUBIC, *shipped_names(), *CLASSICAL])}")
+
+
+def shipped_names() -> list[str]:
+    """The models in the repository, in the order in which a table shows them: baselines first, then by quality."""
+    manifests = [json.loads(path.read_text("utf-8")) for path in SHIPPED.glob("[a-z0-9]*/manifest.json")]
+    return [manifest["name"] for manifest in sorted(manifests, key=_rank)]
+
+
+def _rank(manifest: dict[str, object]) -> tuple[bool, bool, float, str]:
+    """Sorts baselines before fidelity before the others, each by its PSNR on the repository's examples."""
+    scales = manifest["scales"]
+    psnr = max(entry["measured"]["examples"]["psnr"] for entry in scales.values())
+    return manifest["kind"] != "baseline", manifest["kind"] not in ("baseline", "fidelity"), psnr, str(manifest["name"])
+
+
+def _checkpoint(path: Path, scale: int) -> Method:
+    state = load_checkpoint(path)
+    if state["network_options"]["scale"] != scale:
+        raise CheckpointError(f"{path} enlarges x{state['network_options']['scale']}, not x{scale}")
+    name = path.resolve().parent.name
+    return Method(name, name, torch_restorer(network_of(state)))
+
+
+def _folder(folder: Path, scale: int) -> Method:
+    path = folder / f"x{scale}.onnx"
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist")
+    name = folder.resolve().name
+    manifest = folder / "manifest.json"
+    title = json.loads(manifest.read_text("utf-8"))["title"]["en"] if manifest.is_file() else name
+    return Method(name, title, onnx_restorer(path))
