@@ -42,14 +42,14 @@ class QueueServer:
                 "--loglevel", "warning",
             ],
             stdout=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing but a system call
         )  # fmt: skip
         deadline = time.monotonic() + 30
         while True:
             try:
                 with redis.Redis.from_url(self.url) as client:
                     client.ping()
-                return
+                    return
             except (redis.exceptions.RedisError, OSError):
                 assert time.monotonic() < deadline, "the queue server did not start"
                 time.sleep(0.01)

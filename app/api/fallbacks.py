@@ -8,7 +8,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import Problem, UnavailableProblem, unexpected
 
-
 HEAD = "chetko.head"
 """Key in an ASGI scope: the answer's body will not be sent, so nobody needs to make it."""
 

@@ -27,7 +27,8 @@ def result_name(given: str | None, scale: int, extension: str) -> str:
 
 
 def content_disposition(name: str, *, inline: bool = False) -> str:
-    """RFC 6266, to be saved or (``inline``) shown: a plain ASCII name for old clients and, where it differs, the full one per RFC 8187."""
+    """RFC 6266, to be saved or (``inline``) shown: a plain ASCII name for old clients and, where it differs, the full
+    one per RFC 8187."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
     if not plain.split("_x")[0].strip(" ._"):
         plain = "picture_x" + plain.rsplit("_x", 1)[-1]

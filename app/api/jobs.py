@@ -172,8 +172,8 @@ async def create_job(
             request,
             received,
             looked,
-            body.options,
-            variant,
+            query=body.options,
+            variant=variant,
             reservation=reservation,
             priority=body.priority,
             batch=body.sources is not None,
@@ -190,9 +190,7 @@ async def create_job(
 async def _fetch(service: Service, request: Request, source: SourceOfJob) -> Received:
     """The picture as a file; whoever asked closes it."""
     if source.upload_id is not None:
-        place = await upload_for_job(
-            service, caller_of(request), source.upload_id, time.time() + _UPLOAD_KEPT_SECONDS
-        )
+        place = await upload_for_job(service, caller_of(request), source.upload_id, time.time() + _UPLOAD_KEPT_SECONDS)
         storage = jobs_of(service).storage
         file = await asyncio.get_running_loop().run_in_executor(service.disk, storage.open, place.key)
         return Received(file, source.name or place.name)
@@ -255,9 +253,7 @@ async def get_job(
     status_code=204,
     responses=declare(UnknownJobProblem, *_ALWAYS),
 )
-async def delete_job(
-    job_id: JobId, request: Request, service: Annotated[Service, Depends(service_of)]
-) -> Response:
+async def delete_job(job_id: JobId, request: Request, service: Annotated[Service, Depends(service_of)]) -> Response:
     """Stops what is computed and removes everything that is stored of the job.
 
     A job that was not finished stays visible as `cancelled` for a while; a finished one is forgotten.

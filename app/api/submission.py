@@ -122,9 +122,9 @@ async def submit(
     request: Request,
     received: Sequence[Received],
     looked: Looked,
+    *,
     query: UpscaleQuery,
     variant: Variant,
-    *,
     reservation: tuple[str, str] | None,
     priority: Priority = "interactive",
     batch: bool = False,
@@ -172,4 +172,3 @@ async def submit(
 def wants_fresh(headers: Headers) -> bool:
     """Whether the request asks not to be answered from an earlier result."""
     return any(part.strip().lower() == "no-cache" for part in headers.get("cache-control", "").split(","))
-

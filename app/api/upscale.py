@@ -111,7 +111,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "string"},
             },
         },
-    }
+    },
 }
 
 
@@ -177,7 +177,9 @@ async def upscale(
             looked = await look(service, [upload.file], query, variant, max_output=None)
             if wanted_as_job or looked.output_pixels > at_once:
                 received = [Received(upload.file, upload.filename)]
-                job = await submit(service, request, received, looked, query, variant, reservation=reservation)
+                job = await submit(
+                    service, request, received, looked, query=query, variant=variant, reservation=reservation
+                )
                 await held.aclose()  # a place is for what is computed here
                 return await _answer_job(service, request, job, preference, looked.output_pixels)
         target = open_spool()

@@ -95,7 +95,7 @@ class Janitor:
 
     async def _dig(self) -> None:
         """Deletes the folders of jobs that nobody needs; waits for workers that are still writing there."""
-        now_seconds, _ = await self._redis.time()  # type: ignore[misc]
+        now_seconds, _ = await self._redis.time()
         due: list[bytes] = await self._redis.zrangebyscore(
             keys.GRAVES, "-inf", now_seconds * 1000 + 999, start=0, num=_BATCH
         )

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -220,7 +221,7 @@ class Jobs:
 
     async def _listed(self, index: str, cursor: str | None, limit: int) -> tuple[Sequence[Job], str | None]:
         before, after = _parse_cursor(cursor) if cursor else (float("inf"), "")
-        found = []
+        found: deque[Job] = deque()
         offset = 0
         while True:
             async with queue_errors():
@@ -237,10 +238,10 @@ class Jobs:
                     continue
                 if len(found) == limit:
                     last = found[-1]
-                    return found, _cursor(last)
+                    return tuple(found), _cursor(last)
                 found.append(job)
             if len(page) <= limit:
-                return found, None
+                return tuple(found), None
 
     async def events(self, id: str, *, after: int | None = None) -> AsyncIterator[Event]:  # noqa: A002, ARG002
         """A snapshot, then every change that there is time to tell, then the end. Ends at once for an unknown job.

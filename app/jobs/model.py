@@ -196,9 +196,7 @@ class Health:
     """Sentences."""
 
 
-def record_of(
-    new: NewJob, *, ttl_ms: int, cache: str, cache_ttl_ms: int, seconds: Sequence[float]
-) -> dict[str, str]:
+def record_of(new: NewJob, *, ttl_ms: int, cache: str, cache_ttl_ms: int, seconds: Sequence[float]) -> dict[str, str]:
     """The fields that a job's record begins with; the script adds state, epoch and times.
 
     ``seconds``: what each picture is expected to take one worker; its preparation is stamped with a tenth of that.

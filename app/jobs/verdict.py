@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.imaging.picture import ImagingError
-from app.inference.errors import DeviceOutOfMemoryError, InferenceError, UnknownModelError, UnknownScaleError
+from app.inference.errors import InferenceError, UnknownModelError, UnknownScaleError
 from app.storage import MissingObjectError, StorageError
 
 
@@ -28,57 +28,70 @@ class ModelChangedError(Exception):
     """The worker has the job's model in another version only."""
 
 
-def judge(error: BaseException) -> Verdict:
-    """Every error gets a verdict."""
-    if isinstance(error, ImagingError):
-        return Verdict(error.code, error.message)
-    if isinstance(error, DeviceOutOfMemoryError):
-        return Verdict(error.code, error.message, tries=4, wait_seconds=2)
-    if isinstance(error, UnknownModelError | UnknownScaleError | ModelChangedError):
-        return Verdict(
+_STORAGE = {
+    "storage_full": "The service's storage is full. Try again later.",
+    "storage_unavailable": "The service's storage did not answer for minutes. Try again later.",
+}
+
+_KINDS: tuple[tuple[tuple[type[BaseException], ...], Verdict], ...] = (
+    (
+        (UnknownModelError, UnknownScaleError, ModelChangedError),
+        Verdict(
             "model_changed",
             "The model was exchanged while the picture waited or was computed. Send the picture again.",
-            tries=8,
+            tries=8,  # about two minutes: in a rolling update other workers have it still
             wait_seconds=1,
-        )
-    if isinstance(error, InferenceError):
-        return Verdict(error.code, error.message, tries=2, wait_seconds=1)
-    if isinstance(error, MissingObjectError):
-        return Verdict(
+        ),
+    ),
+    (
+        (MissingObjectError,),
+        Verdict(
             "storage_lost",
             "A part of the picture is no longer stored. Send the picture again.",
             tries=3,
             wait_seconds=1,
             log=True,
-        )
-    if isinstance(error, StorageError):
-        return Verdict(
-            error.code,
-            "The service's storage is full. Try again later."
-            if error.code == "storage_full"
-            else "The service's storage did not answer for minutes. Try again later.",
-            tries=10,  # about ten minutes
-            wait_seconds=1,
-        )
-    if isinstance(error, TimeoutError):
-        return Verdict(
+        ),
+    ),
+    (
+        (TimeoutError,),
+        Verdict(
             "timed_out",
             "A part of the picture took much longer than it may, three times. Try a smaller scale or another format.",
             tries=3,
             wait_seconds=2,
-        )
-    if isinstance(error, MemoryError | OSError):
-        return Verdict(
+        ),
+    ),
+    (
+        (MemoryError, OSError),
+        Verdict(
             "out_of_resources",
             "The service ran out of memory, disk or files over this picture. Try again later, or a smaller scale.",
             tries=4,
             wait_seconds=2,
             log=True,
-        )
-    return Verdict(
-        "internal_error",
-        "The service failed on this picture. Try again; if it stays, report the job's id.",
-        tries=3,
-        wait_seconds=1,
-        log=True,
-    )
+        ),
+    ),
+    (
+        (BaseException,),
+        Verdict(
+            "internal_error",
+            "The service failed on this picture. Try again; if it stays, report the job's id.",
+            tries=3,
+            wait_seconds=1,
+            log=True,
+        ),
+    ),
+)
+"""What is not told by the error itself; the first that fits."""
+
+
+def judge(error: BaseException) -> Verdict:
+    """Every error gets a verdict."""
+    if isinstance(error, ImagingError):
+        return Verdict(error.code, error.message)
+    if isinstance(error, StorageError):
+        return Verdict(error.code, _STORAGE[error.code], tries=10, wait_seconds=1)  # about ten minutes
+    if isinstance(error, InferenceError) and not isinstance(error, UnknownModelError | UnknownScaleError):
+        return Verdict(error.code, error.message, tries=4, wait_seconds=2)
+    return next(verdict for kinds, verdict in _KINDS if isinstance(error, kinds))

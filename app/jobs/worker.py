@@ -94,7 +94,7 @@ class Worker:
         self._arq = _Arq(
             functions=[
                 func(
-                    self._take,
+                    self._take,  # type: ignore[arg-type]  # arq's own functions have no fixed arguments
                     name="task",
                     # Ours end earlier, are retried and counted; arq neither retries nor counts its own.
                     timeout=max(ALLOWED_SECONDS.values()) + 2 * _HUNG_SECONDS,
@@ -153,7 +153,7 @@ class Worker:
             with suppress(RedisError, OSError):
                 await self._run_script("depart", self.id)
                 await self._redis.delete(keys.ARQ_HEALTH + self.id)
-            await self._redis.aclose()  # type: ignore[attr-defined]  # missing in redis-py's own types
+            await self._redis.aclose()
             self._work.close()
         for ended in done:
             if isinstance(ended, Exception):

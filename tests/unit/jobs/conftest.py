@@ -87,9 +87,7 @@ class Bench:
             await self.jobs.stage(id, number, io.BytesIO(each), name=name) for number, each in enumerate(pictures)
         ]
         model = given.pop("model", "nearest")
-        return NewJob(
-            id, tuple(sources), options, model, self.engine.registry.find(model, 2).manifest.version, **given
-        )
+        return NewJob(id, tuple(sources), options, model, self.engine.registry.find(model, 2).manifest.version, **given)
 
     def files(self, id: str) -> list[str]:  # noqa: A002
         """What lies in storage of a job."""
@@ -107,7 +105,7 @@ def png(width: int = 48, height: int = 40, seed: int = 1, mode: str = "RGB") -> 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
     """Returns as soon as ``condition`` holds; fails when it does not in time."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - the condition is another process's
             await asyncio.sleep(0.02)
 
 
