@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from types import FrameType
@@ -20,14 +18,12 @@ from redis.asyncio import Redis
 
 from app.api.application import build_application
 from app.api.callers import CannotStartError
-from app.api.service import Backend, Service
+from app.api.service import Service
 from app.api.service_metrics import ServiceMetrics
-from app.inference.engine import Engine
-from app.inference.enlarge import enlarge
-from app.inference.errors import BrokenModelError, InferenceError
-from app.inference.registry import Registry, model_folders
-from app.inference.runtime import check_runtime
-from app.inference.watch import ModelWatch, contents
+from app.inference.backend import Backend, load_backend
+from app.inference.errors import InferenceError
+from app.inference.registry import model_folders
+from app.inference.watch import ModelWatch
 from app.settings import Settings, misspelt
 from app.storage import Storage
 from app.telemetry import logs, traces
@@ -37,8 +33,6 @@ KEEP_ALIVE_SECONDS = 20
 
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """Asks for the models to be read again; Windows has no such signal."""
-
-_log = logging.getLogger("chetko.models")
 
 
 def create_app(
@@ -86,57 +80,6 @@ def create_app(
         await asyncio.to_thread(service.close)
 
     return build_application(service, lifespan)
-
-
-def load_backend(settings: Settings, present: Backend | None = None) -> Backend:
-    """Checks the installation, reads the models and runs each of them once; takes seconds.
-
-    ``present`` is the backend whose place the new one takes: the new one computes on the same device, in the same
-    queue, and loads only what changed. Raises InferenceError with the sentence to show when the service cannot work.
-    """
-    check_runtime()
-    folders = model_folders(settings.models_dir)
-    while True:
-        before = contents(folders)
-        try:
-            return _load_backend(settings, Registry.load(folders), present)
-        except BrokenModelError:
-            # A manifest and files that do not fit may be an export's, halfway: then they are about to.
-            time.sleep(0.1)
-            if contents(folders) == before:
-                raise
-
-
-def _load_backend(settings: Settings, registry: Registry, present: Backend | None) -> Backend:
-    _ = registry.default  # there must be one
-    if present is not None:
-        engine = present.engine.serving(registry)
-    else:
-        engine = Engine(
-            registry,
-            platform=settings.platform,
-            threads=settings.threads,
-            tile_memory_mb=settings.tile_memory_mb,
-        )
-    try:
-        for manifest in registry.models():
-            for scale in manifest.scales:
-                engine.warm(manifest.name, scale)
-    except BaseException:
-        if present is None:
-            engine.close()
-        raise
-    if present is not None:
-        _log.info("The models were read again: %s", _differences(present.registry, registry))
-    return Backend(registry, engine, enlarge)
-
-
-def _differences(before: Registry, after: Registry) -> str:
-    old, new = ({manifest.name: manifest for manifest in registry.models()} for registry in (before, after))
-    told = [f"{name} is new" for name in new if name not in old]
-    told += [f"{name} changed" for name in new if name in old and new[name] != old[name]]
-    told += [f"{name} is gone" for name in old if name not in new]
-    return ", ".join(told) or "they are the same"
 
 
 def serve(settings: Settings) -> int:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CHETKO_"
+
+
+def _data_folder_of_user() -> Path:
+    """Where this system keeps an application's data; a folder here for a user without a home."""
+    variable, default = {
+        "win32": ("LOCALAPPDATA", "~/AppData/Local"),
+        "darwin": ("", "~/Library/Application Support"),
+    }.get(sys.platform, ("XDG_DATA_HOME", "~/.local/share"))
+    given = Path(os.environ.get(variable, ""))
+    try:
+        base = given if given.is_absolute() else Path(default).expanduser()
+    except RuntimeError:
+        return Path.cwd() / "chetko-data"
+    return base / "chetko"
 
 
 class Settings(BaseSettings):
@@ -109,6 +126,23 @@ class Settings(BaseSettings):
         description="Seconds a client may take no byte of its answer before the connection is closed.",
     )
     # Data, queue and workers (app/jobs/embedded.py, app/jobs/worker.py).
+    data_dir: Path = Field(
+        default_factory=_data_folder_of_user,
+        description="The folder of the embedded queue and, unless CHETKO_STORAGE_URL says otherwise, of pictures and "
+        "results; made if it is missing. Unset takes chetko in the user's folder for application data "
+        "(~/.local/share, XDG_DATA_HOME). One chetko serve at a time holds it.",
+    )
+    redis_url: str | None = Field(
+        None,
+        description="The queue server: redis://host:6379/0, rediss://… with TLS, or unix:///path. Unset makes chetko "
+        "serve start one of its own in CHETKO_DATA_DIR, and one worker.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that answer HTTP requests on the same port. Each loads the models for itself.",
+    )
 
     # Storage (app/storage).
     storage_url: str | None = Field(
@@ -228,6 +262,26 @@ class Settings(BaseSettings):
         for host in value:
             if "/" in host or (":" in host and not (host.startswith("[") and host.endswith("]"))):
                 raise ValueError(f"takes names without scheme, port or path (IPv6 in brackets), not {host!r}")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _make_absolute(cls, value: Path) -> Path:
+        try:
+            return Path.cwd() / value.expanduser()
+        except RuntimeError:
+            raise ValueError(f"begins with a user's folder that is not known: {str(value)!r}") from None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        place = parts.path.startswith("/") and not parts.netloc if parts.scheme == "unix" else parts.hostname
+        if parts.scheme not in ("redis", "rediss", "unix") or not place:
+            # Not the value itself: it may hold a password.
+            raise ValueError("takes redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket")
         return value
 
     @field_validator("cors_origins", mode="before")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -25,8 +25,8 @@ from app.api.callers import Access, CannotStartError
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.upload import UploadLimits
 from app.api.upload_store import UploadStore
+from app.inference.backend import Backend
 from app.inference.cpus import usable_cpus
-from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
 from app.inference.errors import InferenceError
 from app.inference.heap import return_freed_memory
@@ -44,30 +44,6 @@ On two busy cores with 64 clients this halves the 99th percentile of ``/livez`` 
 """
 
 _log = logging.getLogger("chetko.service")
-
-
-class Enlarge(Protocol):
-    """``app.inference.enlarge.enlarge``: blocks until ``target`` holds the whole result."""
-
-    def __call__(
-        self,
-        source: BinaryIO,
-        target: BinaryIO,
-        options: Options,
-        engine: Engine,
-        *,
-        limits: Limits,
-        cancelled: Callable[[], bool],
-    ) -> Report: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What computes. Made in a thread by ``app.main.load_backend``, and made anew when the models change."""
-
-    registry: Registry
-    engine: Engine
-    enlarge: Enlarge
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ of a job. Only this package knows arq.
 """
 
 from app.jobs import places
-from app.jobs.connection import open_redis
+from app.jobs.connection import open_redis, storage_of
 from app.jobs.errors import (
     IdempotencyBusyError,
     IdempotencyConflictError,
@@ -48,4 +48,5 @@ __all__ = [
     "new_id",
     "open_redis",
     "places",
+    "storage_of",
 ]

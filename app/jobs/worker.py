@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from arq import Retry, func
 from arq.connections import ArqRedis
@@ -21,11 +21,10 @@ from arq.worker import Worker as ArqWorker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.inference.engine import Engine
+from app.inference.backend import Backend
 from app.inference.errors import UpscaleCancelledError
-from app.inference.registry import Registry
 from app.jobs import keys
-from app.jobs.connection import open_redis
+from app.jobs.connection import open_redis, storage_of
 from app.jobs.model import Job, job_from
 from app.jobs.scripts import MESSAGE_VERSION, Scripts
 from app.jobs.tasks import ALLOWED_SECONDS, Task, parse_task
@@ -44,16 +43,6 @@ _NOTE_SECONDS = 1.0
 _log = logging.getLogger("chetko.worker")
 
 
-class Backend(Protocol):
-    """What computes; the API's own has more."""
-
-    @property
-    def registry(self) -> Registry: ...
-
-    @property
-    def engine(self) -> Engine: ...
-
-
 @dataclass(slots=True)
 class _Running:
     """A task that is being computed."""
@@ -66,10 +55,12 @@ class _Running:
 
 def run_worker(settings: Settings, backend: Backend) -> int:
     """Works until SIGTERM or SIGINT; a task that runs then gets ``drain_seconds`` to end, and goes back into the queue
-    otherwise. Gives the process's exit code: 0."""
+    otherwise. Gives the process's exit code: 0. ``settings.redis_url`` must be set, as it is for every worker."""
+    assert settings.redis_url is not None  # noqa: S101 - the command checks it
+    url = settings.redis_url
 
     async def work() -> None:
-        worker = Worker(settings, storage_of(settings), open_redis(settings.redis_url), backend)
+        worker = Worker(settings, storage_of(settings), open_redis(url), backend)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

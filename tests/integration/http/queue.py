@@ -64,8 +64,6 @@ def queued(redis_url: str, storage: Storage, backend: Backend, **given: Any) -> 
     """A server that computes with ``backend``, on an emptied queue."""
     with redis_sync.Redis.from_url(redis_url) as client:
         client.flushdb()
-    with live(
-        Computing(), load=lambda _: backend, redis=lambda: open_redis(redis_url), storage=storage, **given
-    ) as one:
+    with live(Computing(), load=lambda _: backend, queue=redis_url, store=storage, **given) as one:
         one.wait_until(lambda: one.service.state == "ready")
         yield Queued(one, storage, redis_url, one.service.settings, backend)

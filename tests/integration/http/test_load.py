@@ -13,8 +13,8 @@ import pytest
 
 from app.imaging import encode
 from app.inference import enlarge as way
+from app.inference.backend import load_backend
 from app.inference.graph import Graph
-from app.main import load_backend
 from benchmarks.load import measure, tenths
 from tests.integration.http.live import Computing, RealServer, live
 from tests.integration.http.pictures import png

@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from app.api.problems import UnavailableProblem
-from app.api.service import Backend, Service
+from app.api.service import Service
+from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import Options, Report
 from app.inference.errors import BrokenModelError

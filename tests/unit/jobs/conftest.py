@@ -18,8 +18,9 @@ import redis as redis_sync
 from PIL import Image
 from redis.asyncio import Redis
 
+from app.inference.backend import Backend
 from app.inference.engine import Engine
-from app.inference.registry import Registry
+from app.inference.enlarge import enlarge
 from app.jobs import Jobs, NewJob, new_id, open_redis
 from app.jobs.worker import Worker
 from app.settings import Settings
@@ -62,14 +63,10 @@ class Bench:
     @asynccontextmanager
     async def working(self, **given: Any) -> AsyncIterator[Worker]:
         """A worker while the block runs."""
-
-        @dataclass
-        class Backend:
-            registry: Registry
-            engine: Engine
-
         settings = self.settings.model_copy(update=given)
-        worker = Worker(settings, self.storage, open_redis(self.redis_url), Backend(self.engine.registry, self.engine))
+        worker = Worker(
+            settings, self.storage, open_redis(self.redis_url), Backend(self.engine.registry, self.engine, enlarge)
+        )
         running = asyncio.create_task(worker.run())
         try:
             yield worker
