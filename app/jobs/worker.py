@@ -199,11 +199,12 @@ class Worker:
             await self._end_thread(running, thread)
             await self._tell("leave", task.id)
             raise  # arq puts it back into the queue
-        except UpscaleCancelledError:
-            await self._tell("leave", task.id)
-            if self._stopping.is_set():
-                raise asyncio.CancelledError from None
         except Exception as error:
+            if isinstance(error, UpscaleCancelledError) and running.stop.is_set():
+                await self._tell("leave", task.id)
+                if self._stopping.is_set():
+                    raise asyncio.CancelledError from None  # arq puts it back into the queue
+                return
             if isinstance(error, TimeoutError) and not thread.done():
                 await self._end_thread(running, thread)
             await self._failed(task, error, int(record.get(f"tries:{_name(task)}", "0")))
