@@ -173,6 +173,7 @@ async def _announce(server: _Server, url: str) -> None:
     await server.service.settled.wait()
     failure = server.service.failure
     if server.service.state == "ready":
+        _say(server.service.settings, server.service.backend.engine.device.sentence())
         _say(server.service.settings, f"Chetko is ready: {url}")
     elif failure is not None:
         known = isinstance(failure, InferenceError | CannotStartError)

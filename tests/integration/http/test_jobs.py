@@ -71,7 +71,8 @@ def test_an_upscale_becomes_a_job_and_a_result(server: Queued, worker: None) -> 
     job = finished(server, job)
     assert job["state"] == "succeeded"
     assert job["options"] == {
-        "model": "nearest", "scale": 2, "format": "same", "quality": None, "metadata": "keep", "equalize_colors": None,
+        "model": "nearest", "scale": 2, "width": None, "height": None, "fit": None, "format": "same", "quality": None,
+        "metadata": "keep", "equalize_colors": None,
     }  # fmt: skip
     result = httpx.get(server.url + job["links"]["result"])
     assert result.headers["content-disposition"] == 'attachment; filename="cat_x2.png"'
