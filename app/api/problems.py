@@ -388,7 +388,8 @@ def of_job(error: JobsError | StorageError) -> Problem:
 
 def of_failure(code: str, detail: str) -> Problem:
     """The problem of a job that failed while its request waited: the same as if it had been computed at once."""
-    for problem in (*PICTURE_PROBLEMS.values(), StorageUnavailableProblem):
+    kinds: list[type[Problem]] = [*PICTURE_PROBLEMS.values(), StorageUnavailableProblem]
+    for problem in kinds:
         if code in (problem.codes or (problem.code,)):
             return problem(detail, code=code)
     return JobFailedProblem(detail, code=code if code in JobFailedProblem.codes else None)
