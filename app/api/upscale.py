@@ -37,6 +37,7 @@ from app.api.service import Finished, Service, service_of
 from app.api.spool import IN_MEMORY_BYTES, open_spool
 from app.api.upload import FIELD, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
+from app.inference.course import check_options
 from app.telemetry import metrics, traces
 
 router = APIRouter(tags=["pictures"])
@@ -133,7 +134,8 @@ async def upscale(
     _refuse_repeated(request)
     backend = service.backend
     boundary = boundary_of(request.headers, service.upload_limits)
-    backend.registry.find(query.model, query.scale)
+    options = query.options()
+    check_options(options, backend.registry)
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())
         with service.admission.upload(), traces.span("receive"):
@@ -141,7 +143,7 @@ async def upscale(
         held.callback(service.disk.submit, upload.file.close)
         target = open_spool()
         held.callback(service.disk.submit, target.close)
-        finished = await service.enlarge(backend, upload.file, target, query.options(), request.receive)
+        finished = await service.enlarge(backend, upload.file, target, options, request.receive)
         _count(finished)
         size = await asyncio.get_running_loop().run_in_executor(service.disk, _rewind, target)
         return PictureResponse(
