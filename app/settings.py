@@ -93,8 +93,9 @@ class Settings(BaseSettings):
     )
     sync_max_output_pixels: int = Field(
         16_000_000,
-        ge=1,
-        description="Largest picture that one request answers, in output pixels; more gets 413.",
+        ge=0,
+        description="Largest result, in pixels, that is computed while its request waits; a larger one becomes a job. "
+        "0 makes a job of everything.",
     )
 
     max_requests: int = Field(
@@ -146,9 +147,22 @@ class Settings(BaseSettings):
     # Storage (app/storage).
     storage_url: str | None = Field(
         None,
-        description="Where sources and results are kept: file:///folder. Unset takes the folder objects in "
-        "CHETKO_DATA_DIR.",
+        description="Where sources and results are kept: file:///folder or s3://bucket/prefix. Unset takes the folder "
+        "objects in CHETKO_DATA_DIR.",
     )
+    storage_public_url: str | None = Field(
+        None,
+        description="Address by which callers reach the server of the bucket themselves, as https://s3.example.org: "
+        "large uploads and results then go straight to and from it. Unset: everything goes through the service.",
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        description="Address of the bucket's server, as http://minio:9000, if it is not Amazon's. This and the "
+        "three below are taken from AWS_ENDPOINT_URL, AWS_REGION, ... or the machine's role where unset.",
+    )
+    s3_region: str | None = Field(None, description="Region of the bucket, as eu-central-1.")
+    s3_access_key_id: str | None = Field(None, description="Name of the key that may read and write the bucket.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="The secret of CHETKO_S3_ACCESS_KEY_ID.")
     storage_min_free_mb: int = Field(
         256,
         ge=0,
@@ -157,6 +171,24 @@ class Settings(BaseSettings):
     )
 
     # Jobs and their results (app/jobs).
+    result_ttl: float = Field(
+        86_400.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="Seconds for which a finished job's result is kept; then it, its source and all else of it go.",
+    )
+    cache_ttl: float = Field(
+        3600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds for which a finished job answers the same picture with the same options and model again; "
+        "0 always computes.",
+    )
+    cache_across_owners: bool = Field(
+        False,
+        description="Whether one caller's finished job may answer another caller. Who sends a picture can then tell "
+        "by the time it takes whether somebody else sent it before.",
+    )
 
     # Addresses that the service calls: webhooks, source.url (app/jobs/egress.py).
 
