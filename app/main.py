@@ -69,8 +69,12 @@ def create_app(
             tasks.append(service.sweep_uploads())
         tasks.append(service.start(lambda: (load or load_backend)(settings)))
         running = [asyncio.ensure_future(task) for task in tasks]
+        if service.jobs is not None:
+            await service.jobs.connect()
         yield
         service.drain()
+        if service.jobs is not None:
+            await service.jobs.close()
         for task in running:
             task.cancel()
         await asyncio.to_thread(service.close)

@@ -30,6 +30,8 @@ from app.inference.errors import (
     UnknownScaleError,
     UpscaleCancelledError,
 )
+from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, JobsError
+from app.storage import StorageError
 from app.telemetry import metrics
 
 MEDIA_TYPE = "application/problem+json"
@@ -278,7 +280,7 @@ class BrokenPictureProblem(Problem):
 
 class PictureTooLargeProblem(Problem):
     status, code, title = 413, "too_many_pixels", "The picture is too large"
-    codes = ("too_many_pixels", "output_too_large")
+    codes = ("too_many_pixels", "output_too_large", "decoding_too_costly")
 
 
 class FormatCannotHoldProblem(Problem):
@@ -295,6 +297,46 @@ class DeviceLostProblem(Problem):
 
 class NotFiniteProblem(Problem):
     status, code, title = 500, "not_finite", "The model failed on this picture"
+
+
+class UnknownJobProblem(Problem):
+    status, code, title = 404, "unknown_job", "There is no such job"
+
+
+class JobNotFinishedProblem(Problem):
+    """``job_not_finished`` comes with Retry-After."""
+
+    status, code, title = 409, "job_not_finished", "The job has no result"
+    codes = ("job_not_finished", "job_failed", "job_cancelled")
+
+
+class JobExpiredProblem(Problem):
+    status, code, title = 410, "job_expired", "The job's result is gone"
+
+
+class JobFailedProblem(Problem):
+    """A job failed for which this request waited, and the picture was not at fault."""
+
+    status, code, title = 500, "job_failed", "The job failed"
+    codes = ("job_failed", "set_aside", "timed_out", "out_of_resources", "model_changed", "storage_lost")
+
+
+class NoTilesProblem(Problem):
+    status, code, title = 404, "no_tiles", "The result has no tiles"
+
+
+class RangeProblem(Problem):
+    status, code, title = 416, "range_not_satisfiable", "The range lies outside of the file"
+
+
+class IdempotencyBusyProblem(Problem):
+    """Always with Retry-After."""
+
+    status, code, title = 409, "idempotency_in_progress", "The first request is still being received"
+
+
+class IdempotencyConflictProblem(Problem):
+    status, code, title = 422, "idempotency_conflict", "The Idempotency-Key belongs to other work"
 
 
 PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = {
@@ -326,6 +368,31 @@ def of_picture(error: ImagingError | InferenceError) -> Problem | None:
             headers = {"Retry-After": "5"} if problem.status == 503 else None
             return problem(error.message, code=error.code, limit=limit, headers=headers)
     return None
+
+
+def of_job(error: JobsError | StorageError) -> Problem:
+    """The problem of what the queue or the store cannot do; what a store says is for the operator only."""
+    if isinstance(error, StorageError):
+        if error.code == "storage_full":
+            return StorageUnavailableProblem(
+                "There is no room to store this now. Try again later, or delete what you no longer need.",
+                code="storage_full",
+            )
+        return StorageUnavailableProblem("The store does not answer at the moment. Try again in 10 seconds.")
+    if isinstance(error, IdempotencyBusyError):
+        return IdempotencyBusyProblem(error.message, headers={"Retry-After": "2"})
+    if isinstance(error, IdempotencyConflictError):
+        return IdempotencyConflictProblem(error.message)
+    return UnavailableProblem(error.message, code="queue_unavailable", retry_after=5)
+
+
+def of_failure(code: str, detail: str) -> Problem:
+    """The problem of a job that failed while its request waited: the same as if it had been computed at once."""
+    kinds: list[type[Problem]] = [*PICTURE_PROBLEMS.values(), StorageUnavailableProblem]
+    for problem in kinds:
+        if code in (problem.codes or (problem.code,)):
+            return problem(detail, code=code)
+    return JobFailedProblem(detail, code=code if code in JobFailedProblem.codes else None)
 
 
 def of_http(error: HTTPException, scope: Scope) -> Problem:
@@ -444,8 +511,14 @@ async def handle_problem(request: Request, error: Exception) -> Response:
                 "The body is not JSON. Send it as application/json.", code="invalid_json"
             ).response(request.scope)
         return of_http(error, request.scope).response(request.scope)
+    if isinstance(error, JobsError | StorageError):
+        return of_job(error).response(request.scope)
     problem = of_picture(error) if isinstance(error, ImagingError | InferenceError) else None
     return (problem or unexpected(error, request.scope)).response(request.scope)
+
+
+def _bound(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _option_sentence(fault: Mapping[str, Any]) -> str:
@@ -454,9 +527,11 @@ def _option_sentence(fault: Mapping[str, Any]) -> str:
     demands = {
         "int_parsing": "must be a whole number",
         "int_parsing_size": "must be a much smaller number",
+        "float_parsing": "must be a number",
+        "finite_number": "must be a number",
         "bool_parsing": "must be true or false",
-        "greater_than_equal": f"must be at least {context.get('ge')}",
-        "less_than_equal": f"must be at most {context.get('le')}",
+        "greater_than_equal": f"must be at least {_bound(context.get('ge', 0))}",
+        "less_than_equal": f"must be at most {_bound(context.get('le', 0))}",
         "literal_error": f"must be {str(context.get('expected', '')).replace(chr(39), '')}",
         "string_too_short": "must not be empty",
         "string_too_long": f"must have at most {context.get('max_length')} characters",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,7 @@ _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 
 # (first stored row, colours (n, width, 1|3), alpha (n, width) or None)
 Bands = Iterator[tuple[int, Pixels, Pixels | None]]
+Empty = Callable[[tuple[int, ...], type[np.unsignedinteger[Any]]], Pixels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,12 @@ def open_rows(
     """
     opened = open_picture(file)
     header = opened.header
-    pixels_in_file = header.width * header.height
-    if max_pixels is not None and pixels_in_file > max_pixels:
-        raise PictureTooLargeError(
-            "too_many_pixels",
-            f"The picture has {header.width} x {header.height} = {pixels_in_file:,} pixels, more than the "
-            f"{max_pixels:,} allowed. Send a smaller one.",
-            limit=max_pixels,
-        )
-    streams = header.bits == 16 if _needs_vips(opened) else pixels_in_file > STREAMED_PIXELS and _may_stream(opened)
+    check_pixels(header.width, header.height, max_pixels)
+    streams = (
+        header.bits == 16
+        if _needs_vips(opened)
+        else header.width * header.height > STREAMED_PIXELS and _may_stream(opened)
+    )
     if check is not None:
         check(opened, streams)
     try:
@@ -97,8 +95,23 @@ def open_rows(
             release(opened.image)
 
 
-def upright_picture(rows: StoredRows) -> Picture:
-    """All the rows in upright arrays; turning costs no copy, since they are filled through turned views."""
+def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
+    """Raises PictureTooLargeError ``too_many_pixels`` for a source that is larger than allowed."""
+    pixels = width * height
+    if max_pixels is not None and pixels > max_pixels:
+        raise PictureTooLargeError(
+            "too_many_pixels",
+            f"The picture has {width} x {height} = {pixels:,} pixels, more than the {max_pixels:,} allowed. "
+            "Send a smaller one.",
+            limit=max_pixels,
+        )
+
+
+def upright_picture(rows: StoredRows, *, empty: Empty = np.empty) -> Picture:
+    """All the rows in upright arrays; turning costs no copy, since they are filled through turned views.
+
+    ``empty(shape, dtype)`` gives the memory for them.
+    """
     height, width = rows.height, rows.width
     if swaps_axes(rows.orientation):
         height, width = width, height
@@ -107,9 +120,9 @@ def upright_picture(rows: StoredRows) -> Picture:
     alpha: Pixels | None = None
     for top, colours, opacity in rows.bands:
         if pixels is None:
-            pixels = np.empty((height, width, colours.shape[2]), dtype)
+            pixels = empty((height, width, colours.shape[2]), dtype)
             if opacity is not None:
-                alpha = np.empty((height, width), dtype)
+                alpha = empty((height, width), dtype)
         place = slice(top, top + colours.shape[0])
         stored_view(pixels, rows.orientation)[place] = colours
         if alpha is not None and opacity is not None:

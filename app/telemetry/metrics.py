@@ -41,7 +41,8 @@ PROBLEMS = Counter(
 
 OUTPUT_MEGAPIXELS = Counter(
     "chetko_output_megapixels",
-    "Megapixels of finished results. way: 'sync' for an answer to its request, 'job' for a strip of a job.",
+    "Megapixels of finished results. scale: the network's, 4+2 for two passes. way: 'sync' for an answer to its "
+    "request, 'job' for a strip of a job.",
     ("model", "scale", "way"),
     registry=METRICS,
 )

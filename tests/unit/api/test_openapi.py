@@ -53,6 +53,12 @@ def test_operation_ids_are_tag_and_name(document: dict[str, Any]) -> None:
         "uploads-create",
         "uploads-put",
         "uploads-delete",
+        "jobs-create",
+        "jobs-list",
+        "jobs-get",
+        "jobs-delete",
+        "jobs-events",
+        "jobs-result",
     }
     for name, operation in found.items():
         assert name.split("-")[0] == operation["tags"][0]
@@ -87,17 +93,18 @@ def test_the_picture_is_described_as_binary_both_ways(document: dict[str, Any]) 
     assert set(content) == {"image/png", "image/jpeg", "image/webp", "image/avif", "image/tiff"}
     assert all(each == {"schema": {"type": "string", "format": "binary"}} for each in content.values())
     assert {int(status) for status in upscale["responses"]} == {
-        200, 400, 401, 403, 408, 413, 415, 421, 422, 429, 500, 503
+        200, 202, 400, 401, 403, 408, 409, 413, 415, 421, 422, 429, 500, 503,
     }  # fmt: skip
 
 
 def test_options_are_described(document: dict[str, Any]) -> None:
     parameters = {each["name"]: each for each in operations(document)["pictures-upscale"]["parameters"]}
-    assert set(parameters) == {"model", "scale", "format", "quality", "metadata", "equalize_colors"}
+    own = {"model", "scale", "width", "height", "fit", "format", "quality", "metadata", "equalize_colors"}
+    assert set(parameters) == own
     assert all(each["in"] == "query" and not each["required"] for each in parameters.values())
     assert all(each["description"] for each in parameters.values())
-    assert parameters["scale"]["schema"]["enum"] == [2, 4]
-    assert parameters["scale"]["schema"]["type"] == "integer"
+    scale = parameters["scale"]["schema"]
+    assert (scale["type"], scale["minimum"], scale["maximum"], scale["default"]) == ("number", 1, 8, 4)
 
 
 def test_the_committed_document_is_this_one(document: dict[str, Any]) -> None:
