@@ -2,7 +2,7 @@
 
 A 4000 x 3000 photo is chosen, sent, enlarged four times by a service started for it, and looked at: the divider is
 dragged from side to side, then the picture is zoomed and panned. Memory is that of all of Chromium's processes
-together, shared pages counted once (PSS), sampled ten times a second; frames are taken from the browser's own performance trace.
+together, shared pages counted once (PSS), sampled ten times a second; frames are taken from the browser's own trace.
 """
 
 from __future__ import annotations
