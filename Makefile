@@ -54,7 +54,7 @@ check: test page-types ## the slow rest: memory of a 6000 x 4000 picture, 2,000 
 	$(BIN)/pytest -m slow
 
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
-	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage
+	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage tests/unit/jobs
 
 page-tools: node_modules/.installed ## install what checks the page (npm): TypeScript, axe-core
 
