@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load check clean help
+.PHONY: run test install serving format lint bench bench-training load check openapi clean help
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
@@ -46,6 +46,9 @@ lint: install ## ruff, mypy --strict on app, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+openapi: install ## write docs/openapi.json anew, which the tests compare with the program
+	$(BIN)/python -m tests.write_openapi
 
 check: test ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow

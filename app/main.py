@@ -234,6 +234,7 @@ async def _announce(server: _Server, url: str) -> None:
     await server.service.settled.wait()
     failure = server.service.failure
     if server.service.state == "ready":
+        _say(server.settings, server.service.backend.engine.device.sentence())
         _say(server.settings, f"Chetko is ready: {url}")
     elif failure is not None:
         known = isinstance(failure, InferenceError | CannotStartError)

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -16,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.api import models, options, probes, session, uploads, upscale
+from app.api import discovery, models, options, probes, reference, session, uploads, upscale
 from app.api.callers import CallerCheck
 from app.api.fallbacks import CatchAll, HeadAsGet
+from app.api.openapi import describe
 from app.api.page import page_router
-from app.api.problems import Problem, ProblemDocument, handle_problem, of_validation
+from app.api.problems import Problem, handle_problem, of_validation
 from app.api.request_id import RequestId
 from app.api.security import HostCheck, OriginCheck, SecurityHeaders
 from app.api.service import Service
@@ -67,9 +67,11 @@ def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _handle_validation)
     app.include_router(upscale.router)
     app.include_router(models.router)
+    app.include_router(discovery.router)
     app.include_router(probes.router)
     app.include_router(session.router)
     app.include_router(uploads.router)
+    app.include_router(reference.router)
     app.include_router(page_router())
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -103,26 +105,5 @@ async def _handle_validation(request: Request, error: Exception) -> Response:
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            summary=app.summary,
-            routes=app.routes,
-            openapi_version="3.1.0",
-        )
-        # Declared under application/problem+json, which FastAPI's `model` cannot do.
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-        _drop_default_validation_error(document)
-        app.openapi_schema = document
+        app.openapi_schema = describe(app)
     return app.openapi_schema
-
-
-def _drop_default_validation_error(document: dict[str, Any]) -> None:
-    """Takes out the 422 that FastAPI adds to every route with a parameter: those that can happen are declared."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                del operation["responses"]["422"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)

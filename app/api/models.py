@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
 from app.api.problems import (
@@ -81,7 +81,10 @@ async def list_models(service: Annotated[Service, Depends(service_of)]) -> Model
     summary="Describe one model",
     responses=declare(ModelNotFoundProblem, HostNotAllowedProblem, InternalProblem, UnavailableProblem),
 )
-async def get_model(name: str, service: Annotated[Service, Depends(service_of)]) -> ModelDocument:
+async def get_model(
+    name: Annotated[str, Path(description="Name of the model.", max_length=64, examples=["fast"])],
+    service: Annotated[Service, Depends(service_of)],
+) -> ModelDocument:
     """One model by its name."""
     manifests = {manifest.name: manifest for manifest in service.registry.models()}
     if name not in manifests:

@@ -28,6 +28,7 @@ class UpscaleQuery(BaseModel):
         None,
         min_length=1,
         max_length=64,
+        examples=["fast"],
         description="Name of the model, as `GET /v1/models` lists it; without it the default one.",
     )
     scale: Scale = Field(4, description="How many times wider and higher the result is.")
@@ -35,7 +36,7 @@ class UpscaleQuery(BaseModel):
         "same", description="Format of the result; `same` is that of the source, PNG for BMP and GIF, JPEG for HEIC."
     )
     quality: int | None = Field(
-        None, ge=1, le=100, description="Quality of JPEG, WebP and AVIF results; without it a good one."
+        None, ge=1, le=100, examples=[90], description="Quality of JPEG, WebP and AVIF results; without it a good one."
     )
     metadata: Literal["keep", "strip"] = Field(
         "keep", description="Whether colour profile, EXIF, XMP and resolution go along into the result."

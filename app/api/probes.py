@@ -1,6 +1,4 @@
-"""``/livez`` and ``/readyz``, for whatever watches the process, and ``/v1``, for whoever wants to know what
-there is.
-"""
+"""``/livez`` and ``/readyz``, for whatever watches the process."""
 
 from __future__ import annotations
 
@@ -9,8 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from app import __version__
-from app.api.problems import HostNotAllowedProblem, InternalProblem, UnavailableProblem, declare
+from app.api.problems import InternalProblem, UnavailableProblem, declare
 from app.api.service import Service, service_of
 
 router = APIRouter()
@@ -30,23 +27,6 @@ class Ready(BaseModel):
     max_requests: int
     uploads: int = Field(description="Bodies being received.")
     max_uploads: int
-
-
-class LimitsDocument(BaseModel):
-    """What is taken at most."""
-
-    max_body_bytes: int
-    max_input_pixels: int
-    sync_max_output_pixels: int = Field(description="Pixels of a result.")
-
-
-class Discovery(BaseModel):
-    """Where everything is."""
-
-    name: Literal["chetko"] = "chetko"
-    version: str
-    links: dict[str, str] = Field(description="Name of the call -> its address.")
-    limits: LimitsDocument
 
 
 @router.get(
@@ -77,31 +57,4 @@ async def readyz(service: Annotated[Service, Depends(service_of)]) -> Ready:
         max_requests=admission.max_requests,
         uploads=admission.uploads,
         max_uploads=admission.max_uploads,
-    )
-
-
-@router.get(
-    "/v1",
-    tags=["service"],
-    operation_id="service-discover",
-    summary="What is here?",
-    responses=declare(HostNotAllowedProblem, InternalProblem),
-)
-async def discover(service: Annotated[Service, Depends(service_of)]) -> Discovery:
-    """Addresses and limits."""
-    settings = service.settings
-    return Discovery(
-        version=__version__,
-        links={
-            "upscale": "/v1/upscale",
-            "models": "/v1/models",
-            "openapi": "/openapi.json",
-            "live": "/livez",
-            "ready": "/readyz",
-        },
-        limits=LimitsDocument(
-            max_body_bytes=settings.max_body_bytes,
-            max_input_pixels=settings.max_input_pixels,
-            sync_max_output_pixels=settings.sync_max_output_pixels,
-        ),
     )

@@ -22,6 +22,7 @@ from app.imaging.picture import (
     UnsupportedPictureError,
 )
 from app.inference.errors import (
+    DeviceLostError,
     DeviceOutOfMemoryError,
     InferenceError,
     NotFiniteError,
@@ -59,6 +60,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
 
     status: ClassVar[int] = 500
     code: str = "internal_error"
+    codes: ClassVar[tuple[str, ...]] = ()
+    """All codes of the class, where it has more than the one in ``code``."""
     title: ClassVar[str] = "The service failed"
 
     def __init__(
@@ -158,24 +161,22 @@ class ModelNotFoundProblem(Problem):
 
 class MediaTypeProblem(Problem):
     status, code, title = 415, "not_multipart", "The body is not multipart/form-data"
+    codes = ("not_multipart", "content_encoding")
 
 
 class MalformedBodyProblem(Problem):
-    """Codes: missing_boundary, empty_body, body_incomplete, malformed_multipart."""
-
     status, code, title = 400, "malformed_multipart", "The body cannot be read"
+    codes = ("malformed_multipart", "missing_boundary", "empty_body", "body_incomplete")
 
 
 class InvalidBodyProblem(Problem):
-    """Codes: invalid_json, invalid_body."""
-
     status, code, title = 422, "invalid_body", "The JSON body is not what this call takes"
+    codes = ("invalid_body", "invalid_json")
 
 
 class UnexpectedPartProblem(Problem):
-    """Codes: wrong_field, too_many_parts, empty_picture."""
-
     status, code, title = 422, "wrong_field", "The body must be one part called image"
+    codes = ("wrong_field", "too_many_parts", "empty_picture")
 
 
 class BodyTooLargeProblem(Problem):
@@ -193,9 +194,10 @@ class ClientGoneProblem(Problem):
 
 
 class UnavailableProblem(Problem):
-    """Codes: overloaded, not_ready, draining. Always with Retry-After."""
+    """Always with Retry-After."""
 
     status, code, title = 503, "overloaded", "The service cannot take this now"
+    codes = ("overloaded", "not_ready", "draining", "queue_unavailable")
 
     def __init__(self, detail: str, *, code: str, retry_after: int) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
@@ -223,7 +225,7 @@ class ListingNeedsKeyProblem(Problem):
 
 
 class RateLimitedProblem(Problem):
-    """Codes: rate_limited (requests or megapixels per minute), quota_exceeded (pictures at once, storage). Always with
+    """Requests or megapixels per minute (rate_limited); pictures at once, storage (quota_exceeded). Always with
     Retry-After.
     """
 
@@ -242,31 +244,41 @@ class UploadInUseProblem(Problem):
     status, code, title = 409, "upload_in_use", "A job uses the upload"
 
 
-class UploadIncompleteProblem(Problem):
-    """Codes: upload_incomplete, upload_size_differs."""
+class NotTheFileProblem(Problem):
+    """A body that should be the file itself."""
 
+    status, code, title = 415, "multipart_not_taken", "The body must be the file itself"
+    codes = ("multipart_not_taken", "content_encoding")
+
+
+class UploadIncompleteProblem(Problem):
     status, code, title = 409, "upload_incomplete", "The upload is not complete"
+    codes = ("upload_incomplete", "upload_size_differs")
 
 
 class StorageUnavailableProblem(Problem):
-    """Codes: storage_full, storage_unavailable. Always with Retry-After."""
+    """Always with Retry-After."""
 
     status, code, title = 503, "storage_unavailable", "The store cannot be used now"
+    codes = ("storage_unavailable", "storage_full")
 
     def __init__(self, detail: str, *, code: str | None = None) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": "10"})
 
 
 class UnsupportedPictureProblem(Problem):
-    status, code, title = 415, "unsupported_picture", "This kind of picture is not read here"
+    status, code, title = 415, "unsupported_format", "This kind of picture is not read here"
+    codes = ("unsupported_format", "unsupported_samples", "heic_not_supported")
 
 
 class BrokenPictureProblem(Problem):
     status, code, title = 422, "broken_picture", "The picture is damaged"
+    codes = ("broken_picture", "empty_file", "too_many_scans")
 
 
 class PictureTooLargeProblem(Problem):
-    status, code, title = 413, "picture_too_large", "The picture is too large"
+    status, code, title = 413, "too_many_pixels", "The picture is too large"
+    codes = ("too_many_pixels", "output_too_large")
 
 
 class FormatCannotHoldProblem(Problem):
@@ -275,6 +287,10 @@ class FormatCannotHoldProblem(Problem):
 
 class DeviceProblem(Problem):
     status, code, title = 503, "device_out_of_memory", "The device has no memory for this now"
+
+
+class DeviceLostProblem(Problem):
+    status, code, title = 503, "device_lost", "The device no longer works"
 
 
 class NotFiniteProblem(Problem):
@@ -290,6 +306,7 @@ PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = 
     UnknownScaleError: UnknownScaleProblem,
     UpscaleCancelledError: ClientGoneProblem,
     DeviceOutOfMemoryError: DeviceProblem,
+    DeviceLostError: DeviceLostProblem,
     NotFiniteError: NotFiniteProblem,
 }
 """The one place where errors from below get their HTTP status. What is missing here is nobody's request's
@@ -367,26 +384,46 @@ def closest_name(given: str, known: Sequence[str]) -> str | None:
     return close[0] if close else None
 
 
-_RETRY_AFTER = {
-    "headers": {
-        "Retry-After": {"description": "Seconds until another attempt makes sense.", "schema": {"type": "integer"}}
-    }
-}
-
-
 def declare(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """What a route's ``responses`` say of the problems it answers with, one entry per status."""
+    """What a route's ``responses`` say of the problems it answers with: one entry per status, with all its codes.
+
+    Each code is an example, which app.api.openapi puts into the document.
+    """
     by_status: dict[int | str, list[type[Problem]]] = {}
     for problem in problems:
         by_status.setdefault(problem.status, []).append(problem)
+    return {status: declared(kinds) for status, kinds in by_status.items()}
+
+
+def declared(kinds: Sequence[type[Problem]]) -> dict[str, Any]:
+    """One answer of the OpenAPI document: what ``kinds``, all of one status, have in common."""
+    codes = dict.fromkeys(code for kind in kinds for code in kind.codes or (kind.code,))
     return {
-        status: {
-            "description": "; ".join(dict.fromkeys(kind.title for kind in kinds)) + ".",
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            **(_RETRY_AFTER if status == 503 else {}),
-        }
-        for status, kinds in by_status.items()
+        "description": "; ".join(dict.fromkeys(kind.title for kind in kinds))
+        + ". Codes: "
+        + ", ".join(f"`{code}`" for code in codes)
+        + ".",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
+            }
+        },
+        **({"headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}} if _waits(kinds) else {}),
     }
+
+
+def _waits(kinds: Sequence[type[Problem]]) -> bool:
+    return kinds[0].status in (429, 503)
+
+
+def all_problems() -> list[type[Problem]]:
+    """Every class of problem that there is."""
+
+    def below(kind: type[Problem]) -> list[type[Problem]]:
+        return [each for sub in kind.__subclasses__() for each in (sub, *below(sub))]
+
+    return below(Problem)
 
 
 def unexpected(error: Exception, scope: Scope) -> Problem:

@@ -28,7 +28,7 @@ from app.api.upload_store import UploadStore
 from app.inference.backend import Backend
 from app.inference.cpus import usable_cpus
 from app.inference.enlarge import Limits, Options, Report
-from app.inference.errors import InferenceError
+from app.inference.errors import DeviceLostError, InferenceError
 from app.inference.heap import return_freed_memory
 from app.inference.registry import Registry
 from app.inference.watch import ModelWatch
@@ -70,6 +70,8 @@ class Service:
         self._compute = ThreadPoolExecutor(self.active, thread_name_prefix="chetko-compute", initializer=_stand_back)
         self._models = ThreadPoolExecutor(1, thread_name_prefix="chetko-models", initializer=_stand_back)
         self._backend: Backend | None = None
+        self.device_lost: str | None = None
+        """Set when a picture found the device gone: no other can be tried in this process."""
         self.redis: Redis | None = None
         """The queue server: None without one, and then there are no keys, uploads or jobs."""
         self.storage: Storage | None = None
@@ -94,6 +96,8 @@ class Service:
             raise UnavailableProblem(
                 "The models are not loaded yet. Try again in 2 seconds.", code="not_ready", retry_after=2
             )
+        if self.device_lost is not None:
+            raise UnavailableProblem(f"{self.device_lost} Try again in 10 seconds.", code="device_lost", retry_after=10)
         return self._backend
 
     @property
@@ -233,7 +237,13 @@ class Service:
             cancelled.set()
             gone.cancel()
             result.add_done_callback(lambda job: job.cancelled() or job.exception())
-        report, queue_seconds, busy_seconds = result.result()
+        try:
+            report, queue_seconds, busy_seconds = result.result()
+        except DeviceLostError as error:
+            if self.device_lost is None:
+                _log.error("No more pictures are taken: %s", error)
+            self.device_lost = "The GPU of this process no longer answers; it must be started anew."
+            raise
         self.admission.note(busy_seconds)
         return Finished(report, queue_seconds)
 

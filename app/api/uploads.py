@@ -21,7 +21,7 @@ from app.api.problems import (
     InternalProblem,
     InvalidBodyProblem,
     MalformedBodyProblem,
-    MediaTypeProblem,
+    NotTheFileProblem,
     Problem,
     RateLimitedProblem,
     StorageUnavailableProblem,
@@ -140,7 +140,7 @@ async def create_upload(
         UploadIncompleteProblem,
         UploadInUseProblem,
         BodyTooLargeProblem,
-        MediaTypeProblem,
+        NotTheFileProblem,
         *_ALWAYS,
     ),
 )
@@ -271,11 +271,9 @@ def _unknown() -> UnknownUploadProblem:
 
 def _check_headers(request: Request, place: UploadPlace) -> None:
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise MediaTypeProblem("Send the file as it is, without Content-Encoding.", code="content_encoding")
+        raise NotTheFileProblem("Send the file as it is, without Content-Encoding.", code="content_encoding")
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
-        raise MediaTypeProblem(
-            "Send the file's bytes as the body, not multipart: curl -T photo.tif", code="not_multipart_here"
-        )
+        raise NotTheFileProblem("Send the file's bytes as the body, not multipart: curl -T photo.tif ADDRESS")
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length) != place.bytes:
         raise _wrong_size(int(length), place)

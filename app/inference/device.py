@@ -15,6 +15,11 @@ Platform = Literal["auto", "cpu", "gpu"]
 # Failures arrive as exceptions with the same text: the lines that onnxruntime also writes to stderr help
 # nobody.
 _SILENT = 4
+_IDENTITY = bytes.fromhex(
+    "08083a370a100a017812017922084964656e746974791201705a0f0a0178120a0a08080112040a020801620f0a0179120a0a"
+    "08080112040a02080142040a001011"
+)
+"""The smallest ONNX file there is: one Identity node."""
 _arena = Lock()
 _arena_registered = False
 
@@ -35,8 +40,15 @@ class Device:
     set."""
     half: bool
     """Whether half precision is faster here."""
+    why: str = field(default="", compare=False)
+    """Why models run here and not elsewhere: a sentence without its full stop."""
     options: dict[str, str] = field(default_factory=dict)
     """The execution provider's options."""
+
+    def sentence(self) -> str:
+        """What runs where and why, for whoever starts the service."""
+        where = "the GPU" if self.name == "gpu" else f"the CPU with {self.threads} threads"
+        return f"Models run on {where}. {self.why}."
 
     def session(self, model: bytes) -> ort.InferenceSession:
         """A session of the ONNX file's bytes on this device."""
@@ -64,15 +76,13 @@ def choose_device(platform: Platform, threads: int) -> Device:
     """
     ort.set_default_logger_severity(_SILENT)
     _register_arena()
-    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
-    if platform == "gpu" and not has_cuda:
-        raise PlatformUnavailableError(
-            "This installation's onnxruntime cannot use a GPU: install chetko[gpu] in place of chetko[cpu], "
-            "or choose the platform cpu."
-        )
-    if platform == "cpu" or not has_cuda:
-        # Batching does not pay here: 8 tiles of 96 x 96 took 1.2 times as long together as one after another.
-        return Device("cpu", "CPUExecutionProvider", threads, batches=False, closed_shapes=False, half=False)
+    if platform == "cpu":
+        return _cpu(threads, "The platform cpu was chosen")
+    trouble = _cuda_trouble()
+    if trouble is not None and platform == "gpu":
+        raise PlatformUnavailableError(f"{trouble}, or choose the platform cpu.")
+    if trouble is not None:
+        return _cpu(threads, trouble)
     return Device(
         "gpu",
         "CUDAExecutionProvider",
@@ -80,12 +90,34 @@ def choose_device(platform: Platform, threads: int) -> Device:
         batches=True,
         closed_shapes=True,
         half=True,
+        why="onnxruntime found one that works" if platform == "auto" else "The platform gpu was chosen",
         options={
             # EXHAUSTIVE searches for seconds per shape, DEFAULT takes slow algorithms.
             "cudnn_conv_algo_search": "HEURISTIC",
             "arena_extend_strategy": "kSameAsRequested",
         },
     )
+
+
+def _cpu(threads: int, why: str) -> Device:
+    # Batching does not pay here: 8 tiles of 96 x 96 took 1.2 times as long together as one after another.
+    return Device("cpu", "CPUExecutionProvider", threads, batches=False, closed_shapes=False, half=False, why=why)
+
+
+def _cuda_trouble() -> str | None:
+    """What keeps onnxruntime from using a GPU, and what to do about it; None if it can."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return "This installation's onnxruntime cannot use a GPU: install chetko[gpu] in place of chetko[cpu]"
+    # The wheels of the extra gpu bring CUDA and cuDNN as Python packages, where no loader looks by itself.
+    ort.preload_dlls()
+    # That the provider is there says nothing of a device: a session without one quietly gets the CPU.
+    try:
+        probe = ort.InferenceSession(_IDENTITY, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        return f"The GPU does not work ({error}): look at nvidia-smi"
+    if probe.get_providers()[0] != "CUDAExecutionProvider":
+        return "onnxruntime found no working GPU, driver or CUDA 13 library: look at nvidia-smi"
+    return None
 
 
 def _register_arena() -> None:

@@ -52,6 +52,12 @@ class DeviceOutOfMemoryError(InferenceError):
     code = "device_out_of_memory"
 
 
+class DeviceLostError(InferenceError):
+    """The device is gone or no longer answers; only a new process can use it again."""
+
+    code = "device_lost"
+
+
 class NotFiniteError(InferenceError):
     """A network answered with NaN or infinity in full precision too."""
 

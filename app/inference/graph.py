@@ -9,7 +9,7 @@ import numpy as np
 
 from app.imaging.picture import Pixels
 from app.inference.device import Device
-from app.inference.errors import DeviceOutOfMemoryError, InferenceError, NotFiniteError
+from app.inference.errors import DeviceLostError, DeviceOutOfMemoryError, InferenceError, NotFiniteError
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +21,19 @@ _OUT_OF_MEMORY = (
     "out of memory",
     "ALLOC_FAILED",
     "BFCArena",
+)
+
+# What they say when the GPU itself is at an end: CUDA's errors 46, 100, 101, 214, 700, 710, 719 and 999, after which
+# every further call of the process fails too.
+_LOST = (
+    "no CUDA-capable device",
+    "invalid device ordinal",
+    "all CUDA-capable devices are busy or unavailable",
+    "uncorrectable ECC error",
+    "an illegal memory access was encountered",
+    "device-side assert triggered",
+    "unspecified launch failure",
+    "CUDA failure 999",
 )
 
 
@@ -52,7 +65,7 @@ class Graph:
         """(N, H, W, 3) uint8 or float32 in [0, 1], as the graph takes it -> (N, s*H, s*W, 3) of the same
         type.
 
-        Raises DeviceOutOfMemoryError, NotFiniteError when float32 too gives NaN or infinity, and
+        Raises DeviceOutOfMemoryError, DeviceLostError, NotFiniteError when float32 too gives NaN or infinity, and
         InferenceError.
         """
         try:
@@ -62,6 +75,9 @@ class Graph:
         except Exception as error:  # onnxruntime's exceptions share no base class
             if any(text in str(error) for text in _OUT_OF_MEMORY):
                 raise DeviceOutOfMemoryError(f"No memory for a tile of {_shape(pixels)}.") from error
+            if any(text in str(error) for text in _LOST):
+                _log.error("onnxruntime lost the device: %s", error)
+                raise DeviceLostError("The GPU no longer answers: this process must be started anew.") from error
             _log.exception("onnxruntime failed on a tile of %s", _shape(pixels))
             raise InferenceError(f"The network failed on a tile of {_shape(pixels)}; the log says why.") from error
         named = dict(zip(self._outputs, answers, strict=True))

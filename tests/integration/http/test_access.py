@@ -29,10 +29,12 @@ TABLE = {
     ("GET", "/livez"): "open",
     ("GET", "/readyz"): "open",
     ("GET", "/openapi.json"): "open",
+    ("GET", "/docs"): "open",
     ("POST", "/v1/session"): "open",
     ("DELETE", "/v1/session"): "open",
     # Everybody, and a key changes what they are told.
     ("GET", "/v1"): "public",
+    ("GET", "/v1/limits"): "public",
     # A key with this scope.
     ("GET", "/v1/models"): "read",
     ("GET", "/v1/models/{name}"): "read",
@@ -130,6 +132,16 @@ def test_what_is_open_is_open(guarded: Guarded, method: str, path: str) -> None:
     # Signing in without a key is refused, by the route itself.
     expected = {422} if (method, path) == ("POST", "/v1/session") else {200, 204, 404}
     assert guarded.call(method, path).status_code in expected
+
+
+def test_who_shows_a_key_is_told_what_holds_for_it(guarded: Guarded) -> None:
+    nobody = guarded.call("GET", "/v1").json()["authentication"]
+    assert nobody == {"required": True, "signed_in": False, "scopes": [], "may_list": True}
+    somebody = guarded.call("GET", "/v1", guarded.bearer("read")).json()["authentication"]
+    assert somebody == {"required": True, "signed_in": True, "scopes": ["read"], "may_list": True}
+    assert guarded.call("GET", "/v1/limits").json()["requests_per_minute"] is None
+    assert guarded.call("GET", "/v1/limits", guarded.bearer("read")).json()["requests_per_minute"] == 600
+    problem(guarded.call("GET", "/v1/limits", guarded.bearer("revoked")), 401, "invalid_key")
 
 
 def test_what_is_not_there_is_closed_too(guarded: Guarded) -> None:

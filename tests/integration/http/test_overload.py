@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from app.inference.errors import DeviceLostError
 from tests.integration.http.live import Computing, live, problem, read_answer
 from tests.integration.http.pictures import multipart, png, post_head
 
@@ -152,3 +153,17 @@ def test_stopping_refuses_new_pictures_and_finishes_those_it_has() -> None:
         assert computing.hold is not None
         computing.hold.set()
         assert first.result().status_code == 200
+
+
+def test_a_lost_device_turns_this_process_unready() -> None:
+    computing = Computing(fail=DeviceLostError("The GPU no longer answers: this process must be started anew."))
+    with live(computing) as one:
+        files = {"image": ("a.png", png())}
+        assert httpx.get(f"{one.url}/readyz").status_code == 200
+        problem(httpx.post(f"{one.url}/v1/upscale?scale=2", files=files), 503, "device_lost")
+        computing.fail = None
+        for answer in (httpx.get(f"{one.url}/readyz"), httpx.post(f"{one.url}/v1/upscale?scale=2", files=files)):
+            assert problem(answer, 503, "device_lost")
+            assert answer.headers["retry-after"] == "10"
+        assert httpx.get(f"{one.url}/livez").status_code == 200
+        assert httpx.get(f"{one.url}/v1").status_code == 200

@@ -135,7 +135,7 @@ def test_multipart_and_encodings_are_refused_with_what_to_do(place: Place) -> No
     with place.client() as client:
         upload = new(client, 4)
         answer = client.put(upload["put_url"], files={"image": b"abcd"})
-        assert "curl -T" in problem(answer, 415, "not_multipart_here")["detail"]
+        assert "curl -T" in problem(answer, 415, "multipart_not_taken")["detail"]
         answer = client.put(upload["put_url"], content=b"abcd", headers={"Content-Encoding": "gzip"})
         problem(answer, 415, "content_encoding")
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 from app.imaging.picture import Pixels
-from app.inference.device import Device, choose_device
+from app.inference.device import _IDENTITY, Device, choose_device
 from app.inference.engine import Engine
 from app.inference.errors import (
     BrokenModelError,
+    DeviceLostError,
     DeviceOutOfMemoryError,
     InferenceError,
     NotFiniteError,
@@ -103,9 +107,57 @@ def test_gpu_is_refused_where_there_is_none(registry: Registry) -> None:
         assert engine.device.provider == "CPUExecutionProvider"
 
 
+def _session_on(provider: str) -> Any:
+    return lambda *_, **__: SimpleNamespace(get_providers=lambda: [provider])
+
+
+def _session_that_fails(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("driver too old")
+
+
+@pytest.mark.parametrize(
+    ("session", "told"),
+    [(_session_on("CPUExecutionProvider"), "found no working GPU"), (_session_that_fails, "driver too old")],
+    ids=["quietly the CPU", "an error"],
+)
+def test_a_cuda_provider_without_a_device_is_no_gpu(session: Any, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    with pytest.raises(PlatformUnavailableError, match=told):
+        choose_device("gpu", 4)
+    device = choose_device("auto", 4)
+    assert device.name == "cpu"
+    assert device.sentence().startswith("Models run on the CPU with 4 threads. ")
+    assert told in device.sentence()
+
+
+def test_the_probe_of_a_gpu_is_a_network_that_runs() -> None:
+    given = np.array([3.5], np.float32)
+    assert ort.InferenceSession(_IDENTITY).run(None, {"x": given})[0] == given
+
+
+def test_a_lost_device_is_told_apart_from_a_failed_tile(tmp_path: Path, noise: Pixels) -> None:
+    models.write_model(tmp_path, "net")
+    registry = Registry.load([tmp_path])
+    with Engine(registry, platform="cpu") as engine:
+        graph = engine.graph(registry.find("net", 2), "uint8")
+        for text, kind in (
+            ("CUDA failure 100: no CUDA-capable device is detected ; GPU=0", DeviceLostError),
+            ("CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED", InferenceError),
+        ):
+            graph._session = SimpleNamespace(run=Mock(side_effect=RuntimeError(text)))
+            with pytest.raises(InferenceError) as error:
+                graph.run(_batch(noise))
+            assert type(error.value) is kind
+
+
 def test_cuda_gets_a_heuristic_search_and_a_closed_set_of_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+    monkeypatch.setattr(ort, "InferenceSession", _session_on("CUDAExecutionProvider"))
     device = choose_device("auto", 4)
+    assert device.sentence() == "Models run on the GPU. onnxruntime found one that works."
     assert device == choose_device("gpu", 4)
     assert device.provider == "CUDAExecutionProvider"
     assert device.options["cudnn_conv_algo_search"] == "HEURISTIC"
