@@ -24,12 +24,14 @@ from app.inference.backend import Backend, load_backend
 from app.inference.errors import InferenceError
 from app.inference.registry import model_folders
 from app.inference.watch import ModelWatch
+from app.jobs import open_redis
+from app.jobs.connection import storage_of
 from app.jobs.data_folder import DataFolderError
 from app.jobs.eviction import EvictingQueueError, QueueAwayError, refuse_eviction
 from app.jobs.supervisor import PartFailedError, Supervisor
 from app.processes import processes_of
 from app.settings import Settings, misspelt
-from app.storage import Storage
+from app.storage import Storage, StorageError
 from app.telemetry import logs, traces
 from app.telemetry.exposition import Exposition
 
@@ -51,9 +53,14 @@ def create_app(
     Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
     ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
     place of ``load_backend``; that one stays as it is. ``redis`` is the queue server, ``storage`` the store beside it;
-    closing them stays the caller's.
+    closing them stays the caller's. Without them the settings say which ones; without ``CHETKO_REDIS_URL`` there are
+    none, and no jobs. Raises StorageError where the store's folder cannot be made.
     """
     service = Service(settings)
+    own_redis = None
+    if redis is None and settings.redis_url is not None:
+        redis = own_redis = open_redis(settings.redis_url)
+        storage = storage_of(settings)
     if redis is not None:
         service.use_queue(redis, storage)
 
@@ -73,11 +80,17 @@ def create_app(
             tasks.append(service.sweep_uploads())
         tasks.append(service.start(lambda: (load or load_backend)(settings)))
         running = [asyncio.ensure_future(task) for task in tasks]
+        if service.jobs is not None:
+            await service.jobs.connect()
         yield
         service.drain()
+        if service.jobs is not None:
+            await service.jobs.close()
         for task in running:
             task.cancel()
         await asyncio.to_thread(service.close)
+        if own_redis is not None:
+            await own_redis.aclose()  # type: ignore[attr-defined]  # missing in redis-py's own types
 
     return build_application(service, lifespan)
 
@@ -131,7 +144,7 @@ def serve(settings: Settings, *, worker: bool = True) -> int:
     except _RefusedError as error:
         _complain(settings, str(error))
         return error.code
-    except (DataFolderError, PartFailedError) as error:
+    except (DataFolderError, PartFailedError, StorageError) as error:
         _complain(settings, str(error))
         return 1
     except traces.TracesUnavailableError as error:

@@ -93,8 +93,9 @@ class Settings(BaseSettings):
     )
     sync_max_output_pixels: int = Field(
         16_000_000,
-        ge=1,
-        description="Largest picture that one request answers, in output pixels; more gets 413.",
+        ge=0,
+        description="Largest result, in pixels, that is computed while its request waits; a larger one becomes a job. "
+        "0 makes a job of everything.",
     )
 
     max_requests: int = Field(
@@ -157,6 +158,24 @@ class Settings(BaseSettings):
     )
 
     # Jobs and their results (app/jobs).
+    result_ttl: float = Field(
+        86_400.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="Seconds for which a finished job's result is kept; then it, its source and all else of it go.",
+    )
+    cache_ttl: float = Field(
+        3600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds for which a finished job answers the same picture with the same options and model again; "
+        "0 always computes.",
+    )
+    cache_across_owners: bool = Field(
+        False,
+        description="Whether one caller's finished job may answer another caller. Who sends a picture can then tell "
+        "by the time it takes whether somebody else sent it before.",
+    )
 
     # Addresses that the service calls: webhooks, source.url (app/jobs/egress.py).
 

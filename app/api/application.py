@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.api import discovery, models, options, probes, reference, session, uploads, upscale
+from app.api import discovery, jobs, models, options, probes, reference, session, uploads, upscale
 from app.api.callers import CallerCheck
 from app.api.fallbacks import CatchAll, HeadAsGet
 from app.api.openapi import describe
@@ -28,6 +28,8 @@ from app.api.small_body import SmallBody
 from app.api.unread_body import UnreadBody
 from app.imaging.picture import ImagingError
 from app.inference.errors import InferenceError
+from app.jobs.errors import JobsError
+from app.storage import StorageError
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -62,10 +64,11 @@ def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
         ],
     )
     app.state.service = service
-    for kind in (Problem, ImagingError, InferenceError, HTTPException):
+    for kind in (Problem, ImagingError, InferenceError, JobsError, StorageError, HTTPException):
         app.add_exception_handler(kind, handle_problem)
     app.add_exception_handler(RequestValidationError, _handle_validation)
     app.include_router(upscale.router)
+    app.include_router(jobs.router)
     app.include_router(models.router)
     app.include_router(discovery.router)
     app.include_router(probes.router)

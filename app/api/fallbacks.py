@@ -8,6 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import Problem, UnavailableProblem, unexpected
 
+HEAD = "chetko.head"
+"""Key in an ASGI scope: the answer's body will not be sent, so nobody needs to make it."""
+
 
 class HeadAsGet:
     """Answers HEAD wherever GET is answered, with GET's headers and no body."""
@@ -23,7 +26,7 @@ class HeadAsGet:
         async def send_without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        as_get = {**scope, "method": "GET"}
+        as_get = {**scope, "method": "GET", HEAD: True}
         try:
             await self.app(as_get, receive, send_without_body)
         finally:

@@ -26,10 +26,11 @@ def result_name(given: str | None, scale: int, extension: str) -> str:
     return f"{clean or 'picture'}_x{scale}.{extension.lstrip('.')}"
 
 
-def content_disposition(name: str) -> str:
-    """RFC 6266: a plain ASCII name for old clients and, where it differs, the full one per RFC 8187."""
+def content_disposition(name: str, *, inline: bool = False) -> str:
+    """RFC 6266, to be saved or (``inline``) shown: a plain ASCII name for old clients and, where it differs, the full
+    one per RFC 8187."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
     if not plain.split("_x")[0].strip(" ._"):
         plain = "picture_x" + plain.rsplit("_x", 1)[-1]
-    value = f'attachment; filename="{plain}"'
+    value = f'{"inline" if inline else "attachment"}; filename="{plain}"'
     return value if plain == name else f"{value}; filename*=UTF-8''{quote(name, safe='')}"

@@ -30,6 +30,8 @@ from app.inference.errors import (
     UnknownScaleError,
     UpscaleCancelledError,
 )
+from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, JobsError
+from app.storage import StorageError
 from app.telemetry import metrics
 
 MEDIA_TYPE = "application/problem+json"
@@ -297,6 +299,50 @@ class NotFiniteProblem(Problem):
     status, code, title = 500, "not_finite", "The model failed on this picture"
 
 
+class UnknownJobProblem(Problem):
+    status, code, title = 404, "unknown_job", "There is no such job"
+
+
+class JobNotFinishedProblem(Problem):
+    """Codes: job_not_finished (with Retry-After), job_failed, job_cancelled."""
+
+    status, code, title = 409, "job_not_finished", "The job has no result"
+
+
+class JobExpiredProblem(Problem):
+    status, code, title = 410, "job_expired", "The job's result is gone"
+
+
+class JobFailedProblem(Problem):
+    """A job failed for which this request waited; the code is the job's own."""
+
+    status, code, title = 500, "job_failed", "The job failed"
+
+
+class PictureFailedProblem(Problem):
+    """The same where the picture was at fault."""
+
+    status, code, title = 422, "job_failed", "The picture cannot be enlarged so"
+
+
+class NoTilesProblem(Problem):
+    status, code, title = 404, "no_tiles", "The result has no tiles"
+
+
+class RangeProblem(Problem):
+    status, code, title = 416, "range_not_satisfiable", "The range lies outside of the file"
+
+
+class IdempotencyBusyProblem(Problem):
+    """Always with Retry-After."""
+
+    status, code, title = 409, "idempotency_in_progress", "The first request is still being received"
+
+
+class IdempotencyConflictProblem(Problem):
+    status, code, title = 422, "idempotency_conflict", "The Idempotency-Key belongs to other work"
+
+
 PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = {
     UnsupportedPictureError: UnsupportedPictureProblem,
     BrokenPictureError: BrokenPictureProblem,
@@ -326,6 +372,32 @@ def of_picture(error: ImagingError | InferenceError) -> Problem | None:
             headers = {"Retry-After": "5"} if problem.status == 503 else None
             return problem(error.message, code=error.code, limit=limit, headers=headers)
     return None
+
+
+def of_job(error: JobsError | StorageError) -> Problem:
+    """The problem of what the queue or the store cannot do; what a store says is for the operator only."""
+    if isinstance(error, StorageError):
+        if error.code == "storage_full":
+            return StorageUnavailableProblem(
+                "There is no room to store this now. Try again later, or delete what you no longer need.",
+                code="storage_full",
+            )
+        return StorageUnavailableProblem("The store does not answer at the moment. Try again in 10 seconds.")
+    if isinstance(error, IdempotencyBusyError):
+        return IdempotencyBusyProblem(error.message, headers={"Retry-After": "2"})
+    if isinstance(error, IdempotencyConflictError):
+        return IdempotencyConflictProblem(error.message)
+    return UnavailableProblem(error.message, code="queue_unavailable", retry_after=5)
+
+
+def of_failure(code: str, detail: str) -> Problem:
+    """The problem of a job that failed while its request waited: the picture's fault (422), or ours (500, 503)."""
+    if code.startswith("storage_"):
+        return StorageUnavailableProblem(detail, code=code)
+    ours = ("internal_error", "set_aside", "timed_out", "out_of_resources", "model_changed", "not_finite")
+    if code in ours:
+        return JobFailedProblem(detail, code=code)
+    return PictureFailedProblem(detail, code=code)
 
 
 def of_http(error: HTTPException, scope: Scope) -> Problem:
@@ -444,6 +516,8 @@ async def handle_problem(request: Request, error: Exception) -> Response:
                 "The body is not JSON. Send it as application/json.", code="invalid_json"
             ).response(request.scope)
         return of_http(error, request.scope).response(request.scope)
+    if isinstance(error, JobsError | StorageError):
+        return of_job(error).response(request.scope)
     problem = of_picture(error) if isinstance(error, ImagingError | InferenceError) else None
     return (problem or unexpected(error, request.scope)).response(request.scope)
 

@@ -32,6 +32,7 @@ from app.inference.errors import DeviceLostError, InferenceError
 from app.inference.heap import return_freed_memory
 from app.inference.registry import Registry
 from app.inference.watch import ModelWatch
+from app.jobs import Jobs
 from app.settings import Settings
 from app.storage import Storage, StorageError
 from app.telemetry import traces
@@ -76,6 +77,7 @@ class Service:
         """The queue server: None without one, and then there are no keys, uploads or jobs."""
         self.storage: Storage | None = None
         self.uploads: UploadStore | None = None
+        self.jobs: Jobs | None = None
         self.access = Access(settings, None)
         """Keys, sessions and limits."""
         self.settled = asyncio.Event()
@@ -125,6 +127,7 @@ class Service:
         self.access = Access(self.settings, redis)
         if storage is not None:
             self.uploads = UploadStore(redis, storage, seconds=self.settings.upload_hours * 3600)
+            self.jobs = Jobs(redis, storage, self.settings)
 
     async def sweep_uploads(self, *, every_seconds: float = 60.0) -> None:
         """Removes expired uploads, for as long as the service runs."""
@@ -222,7 +225,7 @@ class Service:
 
         job = self._compute.submit(copy_context().run, work)  # ids and trace go along
         result = asyncio.wrap_future(job)
-        gone = asyncio.ensure_future(_gone(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         try:
             both: set[asyncio.Future[Any]] = {result, gone}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -255,7 +258,8 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def _gone(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has gone away; ``receive`` has given the whole body already."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

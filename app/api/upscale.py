@@ -11,19 +11,26 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.file_names import content_disposition, result_name
+from app.api.jobs import accepted, result_response
 from app.api.options import NAMES, UpscaleQuery
 from app.api.picture_response import PictureResponse
+from app.api.prefer import Preference, preference_of
 from app.api.problems import (
     BodyTooLargeProblem,
     BrokenPictureProblem,
+    ClientGoneProblem,
     CrossSiteRequestProblem,
     FormatCannotHoldProblem,
     HostNotAllowedProblem,
+    IdempotencyBusyProblem,
+    IdempotencyConflictProblem,
     InternalProblem,
     InvalidOptionProblem,
     MalformedBodyProblem,
     MediaTypeProblem,
     PictureTooLargeProblem,
+    RateLimitedProblem,
+    StorageUnavailableProblem,
     UnavailableProblem,
     UnexpectedPartProblem,
     UnknownModelProblem,
@@ -32,14 +39,23 @@ from app.api.problems import (
     UnsupportedPictureProblem,
     UploadTooSlowProblem,
     declare,
+    of_failure,
 )
-from app.api.service import Finished, Service, service_of
+from app.api.service import Finished, Service, disconnected, service_of
 from app.api.spool import IN_MEMORY_BYTES, open_spool
+from app.api.submission import IDEMPOTENCY, Received, jobs_of, look, reserved, submit
 from app.api.upload import FIELD, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
+from app.jobs import Job
 from app.telemetry import metrics, traces
 
 router = APIRouter(tags=["pictures"])
+
+PATIENT_SECONDS = 60
+"""How long a request that said nothing waits for a job that it did not ask for."""
+PATIENT_PIXELS = 16_000_000
+"""Results up to here are waited for when CHETKO_SYNC_MAX_OUTPUT_PIXELS is smaller: then the queue only stands in for
+this process."""
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -63,6 +79,14 @@ _BODY: dict[str, Any] = {
 }
 
 _PICTURE: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "The job that the picture has become.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobDocument"}}},
+        "headers": {
+            "Location": {"description": "Address of the job.", "schema": {"type": "string"}},
+            "Preference-Applied": {"description": "What of Prefer was followed.", "schema": {"type": "string"}},
+        },
+    },
     200: {
         "description": "The enlarged picture.",
         "content": {
@@ -87,7 +111,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "string"},
             },
         },
-    }
+    },
 }
 
 
@@ -116,7 +140,11 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
             UnexpectedPartProblem,
             BrokenPictureProblem,
             FormatCannotHoldProblem,
+            IdempotencyBusyProblem,
+            IdempotencyConflictProblem,
+            RateLimitedProblem,
             InternalProblem,
+            StorageUnavailableProblem,
             UnavailableProblem,
         ),
     },
@@ -126,19 +154,34 @@ async def upscale(
     query: Annotated[UpscaleQuery, Query()],
     service: Annotated[Service, Depends(service_of)],
 ) -> Response:
-    """Enlarges the picture in the part `image` and answers with it.
+    """Enlarges the picture in the part `image` and answers with it, or with the job that it has become.
 
-    Everything that the address and the headers show to be wrong is answered before the body is read.
+    Large results become jobs, and so does everything with `Prefer: respond-async`, `Prefer: wait=N` (seconds to wait
+    for the result before 202) or `Idempotency-Key`. Everything that the address and the headers show to be wrong is
+    answered before the body is read.
     """
     _refuse_repeated(request)
     backend = service.backend
     boundary = boundary_of(request.headers, service.upload_limits)
-    backend.registry.find(query.model, query.scale)
+    variant = backend.registry.find(query.model, query.scale)
+    preference = preference_of(request.headers)
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())
+        reservation = await held.enter_async_context(reserved(service, request))
         with service.admission.upload(), traces.span("receive"):
             upload = await receive_upload(request.receive, boundary, service.upload_limits, service.disk, NAMES)
         held.callback(service.disk.submit, upload.file.close)
+        at_once = service.settings.sync_max_output_pixels
+        wanted_as_job = preference.respond_async or preference.wait is not None or reservation is not None
+        if wanted_as_job or service.jobs is not None:
+            looked = await look(service, [upload.file], query, variant, max_output=None)
+            if wanted_as_job or looked.output_pixels > at_once:
+                received = [Received(upload.file, upload.filename)]
+                job = await submit(
+                    service, request, received, looked, query=query, variant=variant, reservation=reservation
+                )
+                await held.aclose()  # a place is for what is computed here
+                return await _answer_job(service, request, job, preference, looked.output_pixels)
         target = open_spool()
         held.callback(service.disk.submit, target.close)
         finished = await service.enlarge(backend, upload.file, target, query.options(), request.receive)
@@ -154,6 +197,47 @@ async def upscale(
             held=held.pop_all(),
         )
     raise AssertionError("unreachable: nothing above swallows an exception")
+
+
+async def _answer_job(
+    service: Service, request: Request, job: Job, preference: Preference, output_pixels: int
+) -> Response:
+    """The result if it comes within the time that the client waits, else 202."""
+    patience = preference.wait
+    if patience is None and not preference.respond_async:
+        # Who says nothing and could not know that this became a job, gets the picture where that takes no ages.
+        small = output_pixels <= PATIENT_PIXELS and service.settings.sync_max_output_pixels < PATIENT_PIXELS
+        patience = PATIENT_SECONDS if small or IDEMPOTENCY in request.headers else None
+    if patience:
+        job = await _wait(service, request, job, patience)
+    if job.state == "failed" and job.error is not None:
+        raise of_failure(job.error.code, job.error.detail)
+    if job.state != "succeeded":
+        return accepted(job, preference.applied)
+    response = result_response(service, job, request)
+    response.headers["Content-Location"] = f"/v1/jobs/{job.id}/result"
+    response.headers.update(preference.applied)
+    return response
+
+
+async def _wait(service: Service, request: Request, job: Job, seconds: float) -> Job:
+    """The job after its end or after ``seconds``. A client that goes away meanwhile takes its job with it, unless it
+    could come back for it with its Idempotency-Key."""
+    jobs = jobs_of(service)
+    waiting = asyncio.ensure_future(jobs.wait(job.id, seconds))
+    gone = asyncio.ensure_future(disconnected(request.receive))
+    try:
+        both: set[asyncio.Future[Any]] = {waiting, gone}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            if IDEMPOTENCY not in request.headers:
+                await jobs.cancel(job.id)
+            raise ClientGoneProblem("The client went away while it waited for its picture.")
+        return waiting.result() or job
+    finally:
+        for each in (waiting, gone):
+            each.cancel()
+        await asyncio.gather(waiting, gone, return_exceptions=True)
 
 
 def _refuse_repeated(request: Request) -> None:

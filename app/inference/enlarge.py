@@ -107,10 +107,7 @@ def enlarge(
     started = time.perf_counter()
     source.seek(0)
     header = read_header(source)
-    wanted = choose_format(options.format, header.format)
-    if options.format == "same" and header.has_alpha and not FORMATS[wanted].holds_alpha:
-        wanted = "png"  # HEIC with transparency: its caller never chose JPEG
-    _check_before_decoding(header, wanted, variant.scale, limits)
+    wanted = check_before_decoding(header, options, variant.scale, limits)
     source.seek(0)
     picture = decode(source, max_pixels=limits.max_input_pixels)
     if picture.alpha is not None and not FORMATS[wanted].holds_alpha:
@@ -168,9 +165,12 @@ def enlarge(
     )
 
 
-def _check_before_decoding(header: Header, wanted: str, scale: int, limits: Limits) -> None:
-    """Raises PictureTooLargeError or FormatCannotHoldError. The input's own limit is checked by
+def check_before_decoding(header: Header, options: Options, scale: int, limits: Limits) -> str:
+    """The output format. Raises PictureTooLargeError or FormatCannotHoldError. The input's own limit is checked by
     ``decode``."""
+    wanted = choose_format(options.format, header.format)
+    if options.format == "same" and header.has_alpha and not FORMATS[wanted].holds_alpha:
+        wanted = "png"  # HEIC with transparency: its caller never chose JPEG
     width, height = header.width * scale, header.height * scale
     if limits.max_input_pixels is None or header.width * header.height <= limits.max_input_pixels:
         most = limits.max_output_pixels
@@ -184,6 +184,7 @@ def _check_before_decoding(header: Header, wanted: str, scale: int, limits: Limi
         # Whether alpha can be left out is not known before the pixels are: see _without_alpha.
         channels = 4 if header.has_alpha and FORMATS[wanted].holds_alpha else 3
         check_holds(wanted, Layout(width, height, channels, header.bits))
+    return wanted
 
 
 def _without_alpha(picture: Picture, wanted: str, scale: int) -> Picture:

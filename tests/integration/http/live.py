@@ -20,7 +20,6 @@ from typing import Any, BinaryIO, cast
 import httpx
 import uvicorn
 from PIL import Image
-from redis.asyncio import Redis
 
 from app.api.service import Service
 from app.inference.backend import Backend
@@ -29,9 +28,10 @@ from app.inference.enlarge import Limits, Options, Report
 from app.inference.errors import UpscaleCancelledError
 from app.inference.manifest import Manifest
 from app.inference.registry import Registry
+from app.jobs import open_redis
 from app.main import create_app
 from app.settings import Settings
-from app.storage import open_storage
+from app.storage import Storage, open_storage
 
 BIN = Path(sys.executable).parent
 
@@ -221,25 +221,26 @@ def live(
     *,
     load: Callable[[Settings], Backend] | None = None,
     protocol: Any = "httptools",
-    queue: Path | None = None,
-    store: Path | None = None,
+    queue: Path | str | None = None,
+    store: Path | Storage | None = None,
     **given: Any,
 ) -> Iterator[Live]:
     """Serves ``computing`` with these settings on a free port of loopback, over real sockets.
 
-    ``queue``: the socket of a queue server, ``store``: a folder for what is stored; without them there are none.
+    ``queue``: the socket of a queue server, or its address; ``store``: what is stored lies there; without them there
+    are none.
     """
 
     def fake(_: Settings) -> Backend:
         registry = Registry([(MANIFEST, Path())])
         return Backend(registry, cast("Engine", _NoEngine()), computing.enlarge)
 
-    redis = None if queue is None else Redis(unix_socket_path=str(queue))
+    redis = None if queue is None else open_redis(queue if isinstance(queue, str) else f"unix://{queue}")
     app = create_app(
         Settings(**given),
         load=load or fake,
         redis=redis,
-        storage=None if store is None else open_storage(store.as_uri()),
+        storage=open_storage(store.as_uri()) if isinstance(store, Path) else store,
     )
     service: Service = app.state.service
     server = uvicorn.Server(

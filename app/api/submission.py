@@ -1,0 +1,174 @@
+"""From received pictures to a job: what ``POST /v1/upscale`` and ``POST /v1/jobs`` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from app.api.callers import caller_of, charge_pixels
+from app.api.options import UpscaleQuery
+from app.api.problems import InvalidOptionProblem, UnavailableProblem
+from app.api.service import Service
+from app.imaging.header import Header, read_header
+from app.inference.enlarge import Limits, check_before_decoding
+from app.inference.registry import Variant
+from app.jobs import Idempotency, Job, Jobs, JobsError, NewJob, QueueUnavailableError, Webhook, new_id
+from app.jobs.model import Priority
+from app.storage import StorageError
+
+IDEMPOTENCY = "idempotency-key"
+_RENEW_SECONDS = 10.0
+MAX_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One picture that is here, and what it is called."""
+
+    file: BinaryIO
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the headers of a request's pictures say."""
+
+    headers: tuple[Header, ...]
+    output_pixels: int
+    """Of all results together."""
+
+
+def jobs_of(service: Service) -> Jobs:
+    """The jobs of a service; raises the problem of one that has no queue."""
+    if service.jobs is None:
+        raise UnavailableProblem(
+            "This service runs without a queue and makes no jobs.", code="queue_unavailable", retry_after=60
+        )
+    return service.jobs
+
+
+def options_of(query: UpscaleQuery) -> dict[str, Any]:
+    """The options as they hold for a job and as its fingerprint has them: the model is kept beside them."""
+    options = query.options()
+    return {
+        "scale": options.scale,
+        "format": options.format,
+        "quality": options.quality,
+        "metadata": options.metadata,
+        "equalize_colors": options.equalize_colors,
+    }
+
+
+async def look(
+    service: Service, files: Sequence[BinaryIO], query: UpscaleQuery, variant: Variant, *, max_output: int | None
+) -> Looked:
+    """Reads the headers and refuses what they show to be wrong; ``max_output`` pixels for each picture."""
+    limits = Limits(max_input_pixels=service.settings.max_input_pixels, max_output_pixels=max_output)
+
+    def read() -> Looked:
+        headers = []
+        for file in files:
+            file.seek(0)
+            header = read_header(file)
+            check_before_decoding(header, query.options(), variant.scale, limits)
+            headers.append(header)
+        pixels = sum(header.width * header.height * header.frames for header in headers) * variant.scale**2
+        return Looked(tuple(headers), pixels)
+
+    return await asyncio.get_running_loop().run_in_executor(service.disk, read)
+
+
+@asynccontextmanager
+async def reserved(service: Service, request: Request) -> AsyncIterator[tuple[str, str] | None]:
+    """Holds the request's Idempotency-Key while its pictures are received: (key, token), or None without one.
+
+    Raises InvalidOptionProblem for a key that is none, and IdempotencyBusyError while another request holds it.
+    """
+    given = request.headers.get(IDEMPOTENCY)
+    if given is None:
+        yield None
+        return
+    key = given.strip().strip('"')
+    if not key or len(key) > MAX_KEY:
+        raise InvalidOptionProblem(f"Idempotency-Key must have 1 to {MAX_KEY} characters; a UUID is a good one.")
+    jobs, owner = jobs_of(service), caller_of(request).owner
+    token = await jobs.reserve(owner, key)
+    renewing = asyncio.create_task(_renew(jobs, owner, key, token))
+    try:
+        yield key, token
+    finally:
+        renewing.cancel()
+        with suppress(JobsError):  # then it frees itself
+            await asyncio.shield(jobs.release(owner, key, token))
+
+
+async def _renew(jobs: Jobs, owner: str, key: str, token: str) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_SECONDS)
+        with suppress(JobsError):
+            await jobs.keep_reserved(owner, key, token)
+
+
+async def submit(
+    service: Service,
+    request: Request,
+    received: Sequence[Received],
+    looked: Looked,
+    *,
+    query: UpscaleQuery,
+    variant: Variant,
+    reservation: tuple[str, str] | None,
+    priority: Priority = "interactive",
+    batch: bool = False,
+    webhook: Webhook | None = None,
+) -> Job:
+    """Stores the pictures and makes the job. Nothing of it stays when a problem is raised."""
+    jobs = jobs_of(service)
+    await charge_pixels(request, looked.output_pixels)
+    options = options_of(query)
+    model = variant.manifest.name
+    id = new_id()  # noqa: A001 - the word of the interface
+    try:
+        sources = [
+            await jobs.stage(id, number, picture.file, name=picture.name) for number, picture in enumerate(received)
+        ]
+        idempotency = None
+        if reservation is not None:
+            what = [[source.sha256 for source in sources], options, model]
+            fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+            idempotency = Idempotency(reservation[0], fingerprint, reservation[1])
+        return await jobs.submit(
+            NewJob(
+                id,
+                tuple(sources),
+                options,
+                model,
+                variant.manifest.version,
+                owner=caller_of(request).owner,
+                priority=priority,
+                batch=batch,
+                webhook=webhook,
+                idempotency=idempotency,
+                fresh=wants_fresh(request.headers),
+            )
+        )
+    except QueueUnavailableError:
+        # The job may have been made all the same, so its files stay; the orphan sweep removes them if it was not.
+        raise
+    except BaseException:
+        with suppress(StorageError):
+            await asyncio.shield(jobs.unstage(id))
+        raise
+
+
+def wants_fresh(headers: Headers) -> bool:
+    """Whether the request asks not to be answered from an earlier result."""
+    return any(part.strip().lower() == "no-cache" for part in headers.get("cache-control", "").split(","))

@@ -1,0 +1,284 @@
+"""One worker: takes tasks from the queue, has them computed in a thread, and tells how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from arq import Retry, func
+from arq.connections import ArqRedis
+from arq.worker import Worker as ArqWorker
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.inference.backend import Backend
+from app.inference.errors import UpscaleCancelledError
+from app.jobs import keys
+from app.jobs.connection import open_redis, storage_of
+from app.jobs.model import Job, job_from
+from app.jobs.scripts import MESSAGE_VERSION, Scripts
+from app.jobs.tasks import ALLOWED_SECONDS, Task, parse_task
+from app.jobs.verdict import judge
+from app.jobs.work import Work
+from app.settings import Settings
+from app.storage import Storage
+
+BEAT_SECONDS = 0.5
+POLL_SECONDS = 0.05
+_UNKNOWN_VERSION_SECONDS = 2.0
+_HUNG_SECONDS = 60.0
+"""A task that was told to stop stops at its next tile; one that does not within this time holds a call that hangs."""
+_NOTE_SECONDS = 1.0
+
+_log = logging.getLogger("chetko.worker")
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task that is being computed."""
+
+    task: Task
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Asks the thread to end with UpscaleCancelledError."""
+    progress: float = 0.0
+
+
+def run_worker(settings: Settings, backend: Backend) -> int:
+    """Works until SIGTERM or SIGINT; a task that runs then gets ``drain_seconds`` to end, and goes back into the queue
+    otherwise. Gives the process's exit code: 0. ``settings.redis_url`` must be set, as it is for every worker."""
+    assert settings.redis_url is not None  # noqa: S101 - the command checks it
+    url = settings.redis_url
+
+    async def work() -> None:
+        worker = Worker(settings, storage_of(settings), open_redis(url), backend)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        await worker.run()
+
+    asyncio.run(work())
+    return 0
+
+
+class Worker:
+    """One worker of one event loop. One task at a time: when it dies, it is known what killed it."""
+
+    def __init__(self, settings: Settings, storage: Storage, redis: Redis, backend: Backend) -> None:
+        """``redis`` is closed when the worker ends."""
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._settings = settings
+        self._redis = redis
+        self._run_script = Scripts(self._redis)
+        self._work = Work(storage, backend, settings)
+        self._running: dict[str, _Running] = {}
+        self._stopping = asyncio.Event()
+        self._arq = _Arq(
+            functions=[
+                func(
+                    self._take,  # type: ignore[arg-type]  # arq's own functions have no fixed arguments
+                    name="task",
+                    # Ours end earlier, are retried and counted; arq neither retries nor counts its own.
+                    timeout=max(ALLOWED_SECONDS.values()) + 2 * _HUNG_SECONDS,
+                    max_tries=1_000_000_000,
+                    keep_result=0,
+                )
+            ],
+            queue_name=keys.QUEUE,
+            redis_pool=ArqRedis(
+                pool_or_conn=self._redis.connection_pool,
+                default_queue_name=keys.QUEUE,
+                job_serializer=serialize,
+                job_deserializer=json.loads,
+            ),
+            handle_signals=False,
+            max_jobs=1,
+            keep_result=0,
+            poll_delay=POLL_SECONDS,
+            queue_read_limit=500,  # more than there are workers: entries that others work on stay in the queue
+            health_check_key=keys.ARQ_HEALTH + self.id,
+            health_check_interval=60,
+            job_serializer=serialize,
+            job_deserializer=json.loads,
+            log_results=False,
+        )
+
+    def stop(self) -> None:
+        """Takes no more tasks; the running one may end. Called twice: it is given back at once."""
+        if self._stopping.is_set():
+            for running in self._running.values():
+                running.stop.set()
+        self._arq.allow_pick_jobs = False
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Returns after ``stop``."""
+        beating = asyncio.create_task(self._beat())
+        taking = asyncio.create_task(self._arq.async_run())
+        stopping = asyncio.create_task(self._stopping.wait())
+        _log.info("worker %s takes tasks", self.id)
+        try:
+            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.drain_seconds):
+                    while self._running:  # noqa: ASYNC110 - stop() may be called again meanwhile
+                        await asyncio.sleep(0.05)
+            for running in self._running.values():
+                running.stop.set()
+            for task in list(self._arq.tasks.values()):
+                task.cancel()
+            await asyncio.gather(*self._arq.tasks.values(), return_exceptions=True)
+        finally:
+            for each in (taking, beating, stopping):
+                each.cancel()
+            done = await asyncio.gather(taking, beating, stopping, return_exceptions=True)
+            with suppress(RedisError, OSError):
+                await self._run_script("depart", self.id)
+                await self._redis.delete(keys.ARQ_HEALTH + self.id)
+            await self._redis.aclose()
+            self._work.close()
+        for ended in done:
+            if isinstance(ended, Exception):
+                raise ended
+        _log.info("worker %s ended", self.id)
+
+    async def _beat(self) -> None:
+        about = {"host": socket.gethostname(), "pid": os.getpid(), "device": self._work.device}
+        away = False
+        while True:
+            try:
+                told = json.dumps(about | {"tasks": list(self._running)})
+                for task in await self._run_script("beat", self.id, told, *self._running):
+                    if task in self._running:
+                        self._running[task].stop.set()
+                if away:
+                    _log.info("the queue answers again")
+                away = False
+            except (RedisError, OSError) as error:
+                if not away:
+                    _log.warning("the queue does not answer (%s); what runs goes on", error)
+                away = True
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _take(self, _: dict[Any, Any], *, v: int, task: str, **__: Any) -> None:
+        """arq's function: everything that the queue holds is one of these."""
+        if v != MESSAGE_VERSION:
+            # Another release's, while both run: it has workers of its own.
+            raise Retry(defer=_UNKNOWN_VERSION_SECONDS)
+        fields = await self._tell("begin", task, self.id)
+        if not fields:
+            return
+        record = dict(zip(fields[::2], fields[1::2], strict=True))
+        parsed = parse_task(task)
+        running = self._running[task] = _Running(parsed)
+        try:
+            await self._compute(running, job_from(parsed.job, record), record)
+        finally:
+            del self._running[task]
+
+    async def _compute(self, running: _Running, job: Job, record: dict[str, str]) -> None:
+        task = running.task
+        loop = asyncio.get_running_loop()
+        noting = asyncio.create_task(self._note(running)) if task.kind in ("assemble", "pack") else None
+        thread = loop.run_in_executor(
+            None, lambda: self._work.do(job, task, record, running.stop.is_set, _setter(running))
+        )
+        try:
+            async with asyncio.timeout(ALLOWED_SECONDS[task.kind]):
+                outcome = await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            await self._end_thread(running, thread)
+            await self._tell("leave", task.id)
+            raise  # arq puts it back into the queue
+        except UpscaleCancelledError:
+            await self._tell("leave", task.id)
+            if self._stopping.is_set():
+                raise asyncio.CancelledError from None
+        except Exception as error:
+            if isinstance(error, TimeoutError) and not thread.done():
+                await self._end_thread(running, thread)
+            await self._failed(task, error, int(record.get(f"tries:{_name(task)}", "0")))
+        else:
+            await self._tell("complete", task.id, json.dumps(outcome))
+        finally:
+            if noting is not None:
+                noting.cancel()
+
+    async def _failed(self, task: Task, error: Exception, before: int) -> None:
+        verdict = judge(error)
+        _log.warning("%s failed (%s): %s", task.id, verdict.code, error, exc_info=error if verdict.log else None)
+        if verdict.tries <= 1:
+            await self._tell("fail", task.id, verdict.code, verdict.detail)
+            return
+        if await self._tell("again", task.id, verdict.tries, verdict.code, verdict.detail):
+            raise Retry(defer=verdict.wait_seconds * 2**before)
+
+    async def _end_thread(self, running: _Running, thread: asyncio.Future[Any]) -> None:
+        """Returns when the thread has ended; a thread that cannot end takes the process with it."""
+        running.stop.set()
+        await asyncio.wait({thread}, timeout=_HUNG_SECONDS)
+        if not thread.done():
+            _log.critical("%s hangs; this worker ends, so that another one can begin", running.task.id)
+            os._exit(70)
+        if not thread.cancelled():
+            thread.exception()
+
+    async def _note(self, running: _Running) -> None:
+        told = 0.0
+        while True:
+            await asyncio.sleep(_NOTE_SECONDS)
+            if running.progress > told:
+                told = running.progress
+                with suppress(RedisError, OSError):
+                    await self._run_script("note", running.task.id, f"{told:.4f}")
+
+    async def _tell(self, script: str, *arguments: str | float) -> Any:
+        """Runs a script, and again while the queue is away: what was computed is not lost with a connection."""
+        while True:
+            try:
+                return await self._run_script(script, *arguments)
+            except (RedisError, OSError):
+                if self._stopping.is_set():
+                    raise
+                await asyncio.sleep(BEAT_SECONDS)
+
+
+class _Arq(ArqWorker):
+    """arq's worker, which does not end when Redis is away for a while."""
+
+    async def _poll_iteration(self) -> None:
+        try:
+            await super()._poll_iteration()
+        except (RedisError, OSError):
+            # It may have failed between taking a place and giving it to a task: the places are counted anew.
+            busy = sum(not task.done() for task in self.tasks.values())
+            self.job_counter = busy
+            self.sem = asyncio.BoundedSemaphore(self.max_jobs + 1)
+            for _ in range(busy):
+                await self.sem.acquire()
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+def serialize(message: dict[str, Any]) -> bytes:
+    """A task's message as it lies in Redis; the scripts write the same form (see ``put`` in lua/common.lua)."""
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def _name(task: Task) -> str:
+    return f"{task.kind}.{task.picture}.{task.unit}"
+
+
+def _setter(running: _Running) -> Callable[[float], None]:
+    def progress(done: float) -> None:
+        running.progress = done
+
+    return progress

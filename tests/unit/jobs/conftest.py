@@ -1,0 +1,126 @@
+"""A queue server for the session, emptied before each test, and workers in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis as redis_sync
+from PIL import Image
+from redis.asyncio import Redis
+
+from app.inference.backend import Backend
+from app.inference.engine import Engine
+from app.inference.enlarge import enlarge
+from app.jobs import Jobs, NewJob, new_id, open_redis
+from app.jobs.worker import Worker
+from app.settings import Settings
+from app.storage import Storage, open_storage
+from tests.queue_server import queue_url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    with queue_url() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    with redis_sync.Redis.from_url(redis_server) as client:
+        client.flushdb()
+    return redis_server
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A folder, or a place of this test's own in the bucket that CHETKO_TEST_STORAGE_URL names."""
+    given = os.environ.get("CHETKO_TEST_STORAGE_URL")
+    return open_storage(f"{given}/{uuid.uuid4().hex}" if given else f"file://{tmp_path}/objects")
+
+
+@dataclass
+class Bench:
+    """What a test needs to submit work and have it done."""
+
+    redis: Redis
+    redis_url: str
+    storage: Storage
+    settings: Settings
+    engine: Engine
+    jobs: Jobs
+    workers: list[Worker] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def working(self, **given: Any) -> AsyncIterator[Worker]:
+        """A worker while the block runs."""
+        settings = self.settings.model_copy(update=given)
+        worker = Worker(
+            settings, self.storage, open_redis(self.redis_url), Backend(self.engine.registry, self.engine, enlarge)
+        )
+        running = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            worker.stop()
+            await running
+
+    async def new(self, picture: bytes | None = None, name: str = "photo.png", **given: Any) -> NewJob:
+        """A staged job of one picture; ``options`` and all else of NewJob may be given."""
+        id = given.pop("id", None) or new_id()  # noqa: A001
+        options = {"scale": 2, "format": "png"} | given.pop("options", {})
+        pictures = given.pop("pictures", None) or [picture or png()]
+        sources = [
+            await self.jobs.stage(id, number, io.BytesIO(each), name=name) for number, each in enumerate(pictures)
+        ]
+        model = given.pop("model", "nearest")
+        return NewJob(id, tuple(sources), options, model, self.engine.registry.find(model, 2).manifest.version, **given)
+
+    def files(self, id: str) -> list[str]:  # noqa: A002
+        """What lies in storage of a job."""
+        return sorted(key for key, _ in self.storage.list(f"jobs/{id}"))
+
+
+def png(width: int = 48, height: int = 40, seed: int = 1, mode: str = "RGB") -> bytes:
+    """Noise."""
+    shape = (height, width, 4 if mode == "RGBA" else 3)
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
+    """Returns as soon as ``condition`` holds; fails when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - the condition is another process's
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def bench(redis_url: str, storage: Storage, engine: Engine) -> Callable[..., Any]:
+    """Makes a Bench inside a test's loop: ``async with bench() as b``."""
+
+    @asynccontextmanager
+    async def make(*, connect: bool = True, **given: Any) -> AsyncIterator[Bench]:
+        settings = Settings(**given)
+        redis = open_redis(redis_url)
+        jobs = Jobs(redis, storage, settings)
+        if connect:
+            await jobs.connect()
+        try:
+            yield Bench(redis, redis_url, storage, settings, engine, jobs)
+        finally:
+            await jobs.close()
+            await redis.aclose()  # type: ignore[attr-defined]
+
+    return make
