@@ -90,7 +90,7 @@ def create_app(
             task.cancel()
         await asyncio.to_thread(service.close)
         if own_redis is not None:
-            await own_redis.aclose()  # type: ignore[attr-defined]  # missing in redis-py's own types
+            await own_redis.aclose()
 
     return build_application(service, lifespan)
 

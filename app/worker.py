@@ -16,7 +16,7 @@ from app.inference.backend import Backend, load_backend
 from app.inference.engine import Engine
 from app.inference.errors import InferenceError
 from app.inference.heap import return_freed_memory
-from app.inference.registry import Registry, model_folders
+from app.inference.registry import model_folders
 from app.inference.watch import ModelWatch
 from app.jobs.data_folder import note_in
 from app.jobs.eviction import EvictingQueueError, QueueAwayError, refuse_eviction
@@ -72,10 +72,6 @@ class FollowedBackend:
         self._asked = threading.Event()
         self._ended = False
         self._present = load_backend(settings)
-
-    @property
-    def registry(self) -> Registry:
-        return self._present.registry
 
     @property
     def engine(self) -> Engine:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.inference.backend import Backend
+from app.inference.backend import HasEngine
 from app.inference.enlarge import Limits, Options, enlarge
 from app.jobs import places
 from app.jobs.hashing import HashingWriter
@@ -20,7 +20,7 @@ from app.storage import Storage
 class Work:
     """The hands of one worker."""
 
-    def __init__(self, storage: Storage, backend: Backend, settings: Settings) -> None:
+    def __init__(self, storage: Storage, backend: HasEngine, settings: Settings) -> None:
         self._storage = storage
         self._backend = backend
         self._settings = settings
