@@ -12,10 +12,10 @@ export CHETKO_PORT ?= 8000
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
-	@exec $(BIN)/chetko serve
+	@CHETKO_DATA_DIR="$${CHETKO_DATA_DIR:-$(CURDIR)/chetko-data}" exec $(BIN)/chetko serve
 
 test: install lint ## everything that must be green: lint, types, import rules, unit, integration, one browser path
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not faults"
 
 install: $(VENV)/.installed-test ## install all that `make test` needs, without running it
 
@@ -52,6 +52,9 @@ openapi: install ## write docs/openapi.json anew, which the tests compare with t
 
 check: test ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
+
+faults: install ## kill every process of a running service at the worst moments, fill its disk, measure it under load
+	$(BIN)/pytest -m faults tests/faults
 
 bench: install ## end-to-end overhead and speed, side by side in one run
 	$(BIN)/python -m benchmarks.overhead
