@@ -53,6 +53,10 @@ openapi: install ## write docs/openapi.json anew, which the tests compare with t
 check: test ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
 
+test-redis: install ## what uses the queue, against the redis-server of this machine instead of the embedded one
+	.ci/with-redis $(BIN)/pytest -m "not slow and not faults" tests/unit/jobs tests/integration/http/test_jobs.py \
+	  tests/integration/http/test_processes.py
+
 faults: install ## kill every process of a running service at the worst moments, fill its disk, measure it under load
 	$(BIN)/pytest -m faults tests/faults
 
