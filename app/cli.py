@@ -30,6 +30,11 @@ Folders are searched with all their subfolders, which are repeated under OUT; hi
 results of earlier runs (photo_x4.png beside photo.jpg).
 """
 
+_KEYS_CREATE = """\
+Makes a key and prints it. It is not stored anywhere, only its hash is: keep it now, or make another one later.
+With CHETKO_REDIS_URL the key is made there, else in CHETKO_DATA_DIR, whether chetko serve runs or not.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (None: the process's own) and returns its exit code."""
@@ -129,7 +134,39 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models", description="Lists the installed models.")
     models.add_argument("--json", action="store_true", help="print the whole manifests")
     models.set_defaults(run=_models)
+
+    keys = commands.add_parser(
+        "keys",
+        help="make, list and revoke the keys of callers",
+        description="Makes, lists and revokes the keys that callers of the HTTP API show.",
+    )
+    _add_keys_commands(keys)
+    keys.set_defaults(run=_keys)
     return parser
+
+
+def _add_keys_commands(keys: argparse.ArgumentParser) -> None:
+    commands = keys.add_subparsers(required=True, metavar="COMMAND", dest="keys_command")
+    create = commands.add_parser("create", help="make a key and print it, this once", description=_KEYS_CREATE)
+    create.add_argument("name", metavar="NAME", help="whose key it is; shown by ls")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=("read", "write", "evaluate"),
+        help="what the key may do; repeat it for several (all): read models, jobs and results; write pictures, jobs "
+        "and uploads; evaluate models",
+    )
+    for name, what in (
+        ("requests-per-minute", "requests in a minute"),
+        ("megapixels-per-minute", "output megapixels in a minute"),
+        ("max-concurrent", "pictures worked on at once"),
+        ("storage-mb", "MiB of uploads, sources and results"),
+    ):
+        setting = "CHETKO_KEY_" + name.upper().replace("-", "_")
+        create.add_argument(f"--{name}", type=_from(1, 10**9), metavar="N", help=f"most {what} ({setting})")
+    commands.add_parser("ls", help="list the keys, without their texts", description="Lists all valid keys.")
+    revoke = commands.add_parser("revoke", help="make a key invalid at once", description="Makes a key invalid.")
+    revoke.add_argument("id", metavar="ID", help="the key's id, as ls shows it: key_...")
 
 
 def _from(least: int, most: int) -> Any:
@@ -236,6 +273,13 @@ def _models(options: argparse.Namespace) -> int:
     else:
         print("chetko: no model is installed", file=sys.stderr)
     return 0
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from app.cli_keys import manage_keys  # noqa: PLC0415
+
+    settings = _settings()
+    return 2 if settings is None else manage_keys(options, settings)
 
 
 def _table(models: Sequence[Manifest], default: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.api.file_names import result_name
 from app.jobs import Job
+from app.jobs.file_names import result_name
 from app.jobs.model import Source
 
 State = Literal["queued", "preparing", "running", "assembling", "succeeded", "failed", "cancelled", "expired"]
@@ -112,9 +112,9 @@ def document_of(job: Job) -> JobDocument:
 def name_of_result(job: Job) -> str:
     """Under which the result of a succeeded job is saved."""
     assert job.result is not None  # noqa: S101 - asked for succeeded jobs only
-    if job.batch:
+    if job.batch or job.result.scale is None:
         return "pictures.zip"
-    return result_name(job.sources[0].name, job.options["scale"], job.result.extension)
+    return result_name(job.sources[0].name, job.result.scale, job.result.extension)
 
 
 def _source(source: Source) -> SourceDocument:

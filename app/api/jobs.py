@@ -52,7 +52,8 @@ from app.api.stored_response import StoredResponse
 from app.api.submission import Received, jobs_of, look, reserved, submit
 from app.api.uploads import upload_for_job
 from app.imaging.formats import FORMATS
-from app.jobs import Event, Job, Webhook, places
+from app.inference.course import check_options
+from app.jobs import Event, Job, Webhook
 
 router = APIRouter(tags=["jobs"])
 
@@ -154,7 +155,8 @@ async def create_job(
     repeated without making a second job.
     """
     jobs = jobs_of(service)
-    variant = service.backend.registry.find(body.options.model, body.options.scale)
+    registry = service.backend.registry
+    check_options(body.options.options(), registry)
     sources = body.sources if body.sources is not None else [body.source] if body.source is not None else []
     async with AsyncExitStack() as held:
         reservation = await held.enter_async_context(reserved(service, request))
@@ -163,7 +165,7 @@ async def create_job(
             picture = await _fetch(service, request, source)
             held.callback(service.disk.submit, picture.file.close)
             received.append(picture)
-        looked = await look(service, [each.file for each in received], body.options, variant, max_output=None)
+        looked = await look(service, [each.file for each in received], body.options, registry)
         webhook = None
         if body.webhook_url is not None:
             webhook = Webhook(body.webhook_url, tuple(body.webhook_events or ()))
@@ -173,7 +175,6 @@ async def create_job(
             received,
             looked,
             query=body.options,
-            variant=variant,
             reservation=reservation,
             priority=body.priority,
             batch=body.sources is not None,
@@ -377,7 +378,7 @@ def result_response(service: Service, job: Job, request: Request, *, inline: boo
         headers["X-Chetko-Notice"] = ", ".join(job.notices)
     return StoredResponse(
         jobs_of(service).storage,
-        places.result(job.home),
+        job.result.key,
         size=job.result.bytes,
         etag=job.result.sha256,
         media_type=job.result.media_type,

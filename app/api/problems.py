@@ -199,7 +199,7 @@ class UnavailableProblem(Problem):
     """Always with Retry-After."""
 
     status, code, title = 503, "overloaded", "The service cannot take this now"
-    codes = ("overloaded", "not_ready", "draining", "queue_unavailable")
+    codes = ("overloaded", "not_ready", "draining", "queue_unavailable", "device_lost")
 
     def __init__(self, detail: str, *, code: str, retry_after: int) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})

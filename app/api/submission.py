@@ -17,10 +17,14 @@ from app.api.callers import caller_of, charge_pixels
 from app.api.options import UpscaleQuery
 from app.api.problems import InvalidOptionProblem, UnavailableProblem
 from app.api.service import Service
-from app.imaging.header import Header, read_header
-from app.inference.enlarge import Limits, check_before_decoding
-from app.inference.registry import Variant
-from app.jobs import Idempotency, Job, Jobs, JobsError, NewJob, QueueUnavailableError, Webhook, new_id
+from app.imaging.decode import check_pixels
+from app.imaging.header import read_header
+from app.inference.course import plot_course
+from app.inference.manifest import Manifest
+from app.inference.options import Limits
+from app.inference.registry import Registry
+from app.inference.result import check_header
+from app.jobs import Idempotency, Job, Jobs, JobsError, NewJob, QueueUnavailableError, Webhook, new_id, speed_name
 from app.jobs.model import Priority
 from app.storage import StorageError
 
@@ -41,7 +45,11 @@ class Received:
 class Looked:
     """What the headers of a request's pictures say."""
 
-    headers: tuple[Header, ...]
+    model: Manifest
+    speed: str
+    """``speed_name`` of the first one's course."""
+    work: tuple[int, ...]
+    """Pixels that the networks make of each picture."""
     output_pixels: int
     """Of all results together."""
 
@@ -57,31 +65,29 @@ def jobs_of(service: Service) -> Jobs:
 
 def options_of(query: UpscaleQuery) -> dict[str, Any]:
     """The options as they hold for a job and as its fingerprint has them: the model is kept beside them."""
+    return {name: value for name, value in query.options().to_json().items() if name not in ("model", "tile")}
+
+
+async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery, registry: Registry) -> Looked:
+    """Reads the headers and refuses what they show to be wrong: see ``check_header`` and ``plot_course``."""
+    limits = Limits(max_input_pixels=service.settings.max_input_pixels, max_output_pixels=None)
     options = query.options()
-    return {
-        "scale": options.scale,
-        "format": options.format,
-        "quality": options.quality,
-        "metadata": options.metadata,
-        "equalize_colors": options.equalize_colors,
-    }
-
-
-async def look(
-    service: Service, files: Sequence[BinaryIO], query: UpscaleQuery, variant: Variant, *, max_output: int | None
-) -> Looked:
-    """Reads the headers and refuses what they show to be wrong; ``max_output`` pixels for each picture."""
-    limits = Limits(max_input_pixels=service.settings.max_input_pixels, max_output_pixels=max_output)
 
     def read() -> Looked:
-        headers = []
+        courses, work, pixels = [], [], 0
         for file in files:
             file.seek(0)
             header = read_header(file)
-            check_before_decoding(header, query.options(), variant.scale, limits)
-            headers.append(header)
-        pixels = sum(header.width * header.height * header.frames for header in headers) * variant.scale**2
-        return Looked(tuple(headers), pixels)
+            check_pixels(header.width, header.height, limits.max_input_pixels)
+            course = plot_course(options, registry, header.width, header.height)
+            check_header(header, course, options, limits)
+            courses.append(course)
+            width, height = course.enlarged
+            work.append(width * height)
+            pixels += course.width * course.height
+        manifest = courses[0].variants[0].manifest
+        passes = [variant.scale for variant in courses[0].variants]
+        return Looked(manifest, speed_name(manifest.name, passes, manifest.version), tuple(work), pixels)
 
     return await asyncio.get_running_loop().run_in_executor(service.disk, read)
 
@@ -124,7 +130,6 @@ async def submit(
     looked: Looked,
     *,
     query: UpscaleQuery,
-    variant: Variant,
     reservation: tuple[str, str] | None,
     priority: Priority = "interactive",
     batch: bool = False,
@@ -134,11 +139,12 @@ async def submit(
     jobs = jobs_of(service)
     await charge_pixels(request, looked.output_pixels)
     options = options_of(query)
-    model = variant.manifest.name
+    model = looked.model.name
     id = new_id()  # noqa: A001 - the word of the interface
     try:
         sources = [
-            await jobs.stage(id, number, picture.file, name=picture.name) for number, picture in enumerate(received)
+            await jobs.stage(id, number, picture.file, name=picture.name, work=looked.work[number])
+            for number, picture in enumerate(received)
         ]
         idempotency = None
         if reservation is not None:
@@ -151,7 +157,8 @@ async def submit(
                 tuple(sources),
                 options,
                 model,
-                variant.manifest.version,
+                looked.model.version,
+                looked.speed,
                 owner=caller_of(request).owner,
                 priority=priority,
                 batch=batch,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from app.api.file_names import content_disposition, result_name
+from app.api.file_names import content_disposition
 from app.api.jobs import accepted, result_response
 from app.api.options import NAMES, UpscaleQuery
 from app.api.picture_response import PictureResponse
@@ -46,7 +46,9 @@ from app.api.spool import IN_MEMORY_BYTES, open_spool
 from app.api.submission import IDEMPOTENCY, Received, jobs_of, look, reserved, submit
 from app.api.upload import FIELD, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
+from app.inference.course import check_options
 from app.jobs import Job
+from app.jobs.file_names import result_name
 from app.telemetry import metrics, traces
 
 router = APIRouter(tags=["pictures"])
@@ -99,7 +101,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "string"},
             },
             "X-Chetko-Model": {
-                "description": "What enlarged it, as name/xSCALE@version.",
+                "description": "What enlarged it, as name/xSCALE@version; two passes as name/x4+x2@version.",
                 "schema": {"type": "string"},
             },
             "X-Chetko-Notice": {
@@ -163,7 +165,7 @@ async def upscale(
     _refuse_repeated(request)
     backend = service.backend
     boundary = boundary_of(request.headers, service.upload_limits)
-    variant = backend.registry.find(query.model, query.scale)
+    check_options(query.options(), backend.registry)
     preference = preference_of(request.headers)
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())
@@ -174,12 +176,10 @@ async def upscale(
         at_once = service.settings.sync_max_output_pixels
         wanted_as_job = preference.respond_async or preference.wait is not None or reservation is not None
         if wanted_as_job or service.jobs is not None:
-            looked = await look(service, [upload.file], query, variant, max_output=None)
+            looked = await look(service, [upload.file], query, backend.registry)
             if wanted_as_job or looked.output_pixels > at_once:
                 received = [Received(upload.file, upload.filename)]
-                job = await submit(
-                    service, request, received, looked, query=query, variant=variant, reservation=reservation
-                )
+                job = await submit(service, request, received, looked, query=query, reservation=reservation)
                 await held.aclose()  # a place is for what is computed here
                 return await _answer_job(service, request, job, preference, looked.output_pixels)
         target = open_spool()
@@ -268,7 +268,7 @@ def _headers(finished: Finished, filename: str | None) -> dict[str, str]:
     headers = {
         "Content-Disposition": content_disposition(result_name(filename, report.scale, report.extension)),
         "Cache-Control": "no-store",
-        "X-Chetko-Model": f"{report.model}/x{report.scale}@{report.version}",
+        "X-Chetko-Model": f"{report.model}/{'+'.join(f'x{scale}' for scale in report.passes)}@{report.version}",
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timings.items()),
     }
     if report.notices:

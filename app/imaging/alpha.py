@@ -38,17 +38,31 @@ def bleed(pixels: Pixels, alpha: Pixels) -> Pixels:
     colour of what is nearest, smoothly; those farther away may keep theirs. Deterministic. Without a transparent
     or without a visible pixel the same array comes back, else a copy; beside it about 40 MB are used at a time.
     """
+    return bleed_rows(pixels, alpha, first=0, top=0, bottom=pixels.shape[0])
+
+
+def rows_for_bleeding(top: int, bottom: int, height: int) -> tuple[int, int]:
+    """The rows that ``bleed_rows`` has to see for rows [top, bottom) of a picture of ``height``."""
+    return max(0, top // _TILE * _TILE - _MARGIN), min(height, -(-bottom // _TILE) * _TILE + _MARGIN)
+
+
+def bleed_rows(pixels: Pixels, alpha: Pixels, *, first: int, top: int, bottom: int) -> Pixels:
+    """Rows [top, bottom) of what ``bleed`` makes of a whole picture, of which ``pixels`` and ``alpha`` hold the rows
+    from
+    ``first`` on, at least those of ``rows_for_bleeding``.
+    """
+    wanted = slice(top - first, bottom - first)
     hidden = alpha == 0
-    if not hidden.any() or hidden.all():
-        return pixels
+    if not hidden[wanted].any() or hidden.all():
+        return pixels[wanted]
     out = pixels.copy()
     height, width = alpha.shape
-    for top in range(0, height, _TILE):
+    for row in range(top // _TILE * _TILE - first, bottom - first, _TILE):
         for left in range(0, width, _TILE):
-            tile = (slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width)))
+            tile = (slice(row, min(row + _TILE, height)), slice(left, min(left + _TILE, width)))
             if hidden[tile].any():
                 _fill_tile(out, pixels, hidden, tile)
-    return out
+    return out[wanted]
 
 
 def _fill_tile(out: Pixels, pixels: Pixels, hidden: npt.NDArray[np.bool_], tile: tuple[slice, slice]) -> None:

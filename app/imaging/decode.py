@@ -79,15 +79,12 @@ def open_rows(
     """
     opened = open_picture(file)
     header = opened.header
-    pixels_in_file = header.width * header.height
-    if max_pixels is not None and pixels_in_file > max_pixels:
-        raise PictureTooLargeError(
-            "too_many_pixels",
-            f"The picture has {header.width} x {header.height} = {pixels_in_file:,} pixels, more than the "
-            f"{max_pixels:,} allowed. Send a smaller one.",
-            limit=max_pixels,
-        )
-    streams = header.bits == 16 if _needs_vips(opened) else pixels_in_file > STREAMED_PIXELS and _may_stream(opened)
+    check_pixels(header.width, header.height, max_pixels)
+    streams = (
+        header.bits == 16
+        if _needs_vips(opened)
+        else header.width * header.height > STREAMED_PIXELS and _may_stream(opened)
+    )
     if check is not None:
         check(opened, streams)
     try:
@@ -95,6 +92,18 @@ def open_rows(
     finally:
         if opened.image is not None:
             release(opened.image)
+
+
+def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
+    """Raises PictureTooLargeError ``too_many_pixels`` for a source that is larger than allowed."""
+    pixels = width * height
+    if max_pixels is not None and pixels > max_pixels:
+        raise PictureTooLargeError(
+            "too_many_pixels",
+            f"The picture has {width} x {height} = {pixels:,} pixels, more than the {max_pixels:,} allowed. "
+            "Send a smaller one.",
+            limit=max_pixels,
+        )
 
 
 def upright_picture(rows: StoredRows) -> Picture:

@@ -33,7 +33,7 @@ def pack(rows: Pixels) -> bytes:
     return _HEAD.pack(_MARK, rows.shape[0], rows.shape[1], rows.shape[2], rows.dtype.itemsize, len(body)) + body
 
 
-def unpack(packed: bytes) -> Iterator[Pixels]:
+def unpack(packed: bytes | memoryview) -> Iterator[Pixels]:
     """The pieces that were packed, (n, width, samples) each, in their order and one at a time in memory.
 
     Raises ValueError for bytes that ``pack`` did not write or that were cut off.

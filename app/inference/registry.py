@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,15 +101,39 @@ class Registry:
 
         Raises UnknownModelError or UnknownScaleError, which list what there is.
         """
-        if name is None:
-            name = self.default
-        if name not in self._models:
-            raise UnknownModelError(f"There is no model {name!r}; there is {_listed(sorted(self._models))}.")
-        manifest, folder = self._models[name]
+        manifest, folder = self._found(name)
+        name = manifest.name
         if scale not in manifest.scales:
             scales = _listed([str(each) for each in sorted(manifest.scales)])
             raise UnknownScaleError(f"The model {name!r} does not enlarge {scale} times; it has the scales {scales}.")
         return Variant(manifest, scale, manifest.scales[scale], folder)
+
+    def passes(self, name: str | None, factor: float) -> tuple[Variant, ...]:
+        """The model ``name`` (None: the default one) at the scale or the two scales, one after the other, that enlarge
+        at least ``factor`` times, and no more than they must.
+
+        Raises UnknownModelError, or UnknownScaleError where two passes are not enough.
+        """
+        manifest, _ = self._found(name)
+        scales = sorted(manifest.scales, reverse=True)
+        ways: list[tuple[int, ...]] = [(scale,) for scale in scales if scale >= factor]
+        if not ways:
+            # The larger one first: the second pass has the more pixels to go through the cheaper network.
+            ways = [(one, two) for one in scales for two in scales if one >= two and one * two >= factor]
+        if not ways:
+            raise UnknownScaleError(
+                f"The model {manifest.name!r} enlarges up to {scales[0] ** 2} times, in two passes, "
+                f"not {factor:.4g} times."
+            )
+        best = min(ways, key=lambda way: (math.prod(way), way[-1]))
+        return tuple(self.find(manifest.name, scale) for scale in best)
+
+    def _found(self, name: str | None) -> tuple[Manifest, Path]:
+        if name is None:
+            name = self.default
+        if name not in self._models:
+            raise UnknownModelError(f"There is no model {name!r}; there is {_listed(sorted(self._models))}.")
+        return self._models[name]
 
 
 def _check_files_exist(manifest: Manifest, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 # The edges, halo included, of tiles on a device that prepares something per shape (cuDNN searches, CUDA
@@ -54,7 +54,8 @@ class Tile:
 class Plan:
     """A picture's tiles, in bands from top to bottom.
 
-    Guaranteed: the kept regions cover every pixel exactly once, and all tiles have the one ``shape``.
+    Guaranteed: the kept regions cover every pixel exactly once, and all tiles have the one ``shape``. (A ``part`` of a
+    plan covers its own rows only.)
     """
 
     height: int
@@ -71,6 +72,10 @@ class Plan:
     @property
     def count(self) -> int:
         return len(self.rows) * len(self.columns)
+
+    def part(self, top: int, bottom: int) -> Plan:
+        """The bands that keep any of the rows [top, bottom), which must not be none."""
+        return replace(self, rows=tuple(span for span in self.rows if span.keep < bottom and span.keep_stop > top))
 
     def bands(self) -> Iterator[tuple[Span, list[Tile]]]:
         """Each band's rows and its tiles from left to right."""
@@ -120,7 +125,12 @@ def plan(height: int, width: int, *, halo: int, costs: Costs, closed: bool) -> P
         return excess, down * across * edges[0] * edges[1], down * across
 
     edges = min(((edge_h, edge_w) for edge_h in heights for edge_w in widths), key=rank)
-    return Plan(height, width, halo, _spans(height, edges[0], halo), _spans(width, edges[1], halo))
+    return plan_of_tiles(height, width, halo=halo, shape=edges)
+
+
+def plan_of_tiles(height: int, width: int, *, halo: int, shape: tuple[int, int]) -> Plan:
+    """The tiles of a plan whose ``shape`` is known."""
+    return Plan(height, width, halo, _spans(height, shape[0], halo), _spans(width, shape[1], halo))
 
 
 def plan_kept_squares(height: int, width: int, *, halo: int, edge: int) -> Plan:

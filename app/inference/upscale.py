@@ -6,16 +6,17 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from app.imaging.alpha import bleed, constant_alpha
 from app.imaging.picture import Picture, Pixels
 from app.inference.batcher import Line
 from app.inference.engine import Engine
 from app.inference.errors import DeviceOutOfMemoryError, UpscaleCancelledError
 from app.inference.graph import Graph
 from app.inference.registry import Variant
+from app.inference.row_source import RowSource, planes_of
 from app.inference.tiles import Plan, Span, Tile, halves
 
 # How soon a cancelled picture is noticed while its tiles run or wait.
@@ -29,10 +30,12 @@ def never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """Channels that go through the network together."""
+    """Rows of the channels that go through the network together."""
 
     pixels: Pixels
-    """(H, W, 3) colours, or (H, W, 1): grey is shown to the network as three equal channels."""
+    """(n, W, 3) colours, or (n, W, 1): grey is shown to the network as three equal channels."""
+    top: int
+    """The picture's row that is the first of them."""
     first: int
     """Its first channel in the output."""
 
@@ -54,55 +57,48 @@ class _Band:
 
 
 class Upscaled:
-    """A picture on its way through the network; made by ``upscale``."""
+    """A picture, or some of its rows, on the way through the network once; made by ``upscale`` and ``upscale_rows``."""
 
     def __init__(
         self,
-        picture: Picture,
+        source: RowSource,
         graph: Graph,
         engine: Engine,
         plan: Plan,
         scale: int,
         *,
+        dtype: np.dtype[Any],
+        constant_alpha: int | None,
         cancelled: Callable[[], bool],
         progress: Callable[[float], None] | None,
     ) -> None:
         self.plan = plan
         self.provider = graph.provider
         """onnxruntime's name of the execution provider."""
-        self.width = picture.width * scale
-        self.height = picture.height * scale
-        self.channels = picture.channels + (picture.alpha is not None)
+        self.width = plan.width * scale
+        self.height = plan.height * scale
+        """Of the whole picture, also where the plan is a part of it."""
+        self.planes = tuple(source.planes)
+        self.channels = sum(self.planes) + (constant_alpha is not None)
         """1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha."""
-        self._dtype = picture.pixels.dtype
+        self._source = source
+        self._dtype = dtype
         self._graph = graph
         self._engine = engine
         self._scale = scale
         self._cancelled = cancelled
         self._progress = progress
-        self._constant_alpha: int | None = None
-        self._planes = [_Plane(picture.pixels, 0)]
-        if picture.alpha is not None:
-            self._constant_alpha = constant_alpha(picture.alpha)
-            if self._constant_alpha is None:
-                self._planes = [
-                    _Plane(bleed(picture.pixels, picture.alpha), 0),
-                    _Plane(picture.alpha[:, :, np.newaxis], picture.channels),
-                ]
-        self._to_do = plan.height * plan.width * len(self._planes)
+        self._constant_alpha = constant_alpha
+        kept_rows = sum(span.keep_stop - span.keep for span in plan.rows)
+        self._to_do = kept_rows * plan.width * len(self.planes)
         self._done = 0
         self._largest: float = float("inf")
         """Input pixels of a tile that the device may still have memory for."""
 
     @property
-    def colours(self) -> Pixels:
-        """(H, W, 1 or 3): what the colours of the output are made of, bled under transparent pixels."""
-        return self._planes[0].pixels
-
-    @property
     def tiles(self) -> int:
         """Tiles of all planes together, as planned (a tile that a device has no memory for becomes two)."""
-        return self.plan.count * len(self._planes)
+        return self.plan.count * len(self.planes)
 
     def bands(self) -> Generator[Pixels]:
         """Finished rows, (n, width, channels) in the picture's own type, from top to bottom.
@@ -127,11 +123,15 @@ class Upscaled:
         if band is None:
             return None
         span, tiles = band
+        planes, first = [], 0
+        for rows in self._source.rows(span.start, span.stop):
+            planes.append(_Plane(rows, span.start, first))
+            first += rows.shape[2]
         is_answer = len(tiles) == 1 and self.channels == 3 and self._dtype == np.uint8
         begun = _Band(
             None if is_answer else self._rows_of(span),
             span,
-            deque((plane, tile) for tile in tiles for plane in self._planes),
+            deque((plane, tile) for tile in tiles for plane in planes),
         )
         self._submit(line, begun)
         return begun
@@ -151,7 +151,7 @@ class Upscaled:
             if tile.area > self._largest:
                 self._halve(band, plane, tile, DeviceOutOfMemoryError("The device has no memory for the tiles."))
                 continue
-            rows = slice(tile.rows.start, tile.rows.stop)
+            rows = slice(tile.rows.start - plane.top, tile.rows.stop - plane.top)
             columns = slice(tile.columns.start, tile.columns.stop)
             pixels = _for_network(plane.pixels[rows, columns])
             future = line.submit(self._graph, pixels, _Stitch(band, plane, tile, self._scale))
@@ -239,8 +239,48 @@ def upscale(
     """
     pixel_bytes = (picture.channels + (picture.alpha is not None)) * picture.bits // 8
     plan = engine.plan(variant, picture.height, picture.width, pixel_bytes=pixel_bytes, tile=tile)
-    graph = engine.graph(variant, "uint8" if picture.bits == 8 else "float")
-    return Upscaled(picture, graph, engine, plan, variant.scale, cancelled=cancelled, progress=progress)
+    source, constant = planes_of(picture)
+    return upscale_rows(
+        source,
+        variant,
+        engine,
+        plan,
+        dtype=picture.pixels.dtype,
+        constant_alpha=constant,
+        cancelled=cancelled,
+        progress=progress,
+    )
+
+
+def upscale_rows(
+    source: RowSource,
+    variant: Variant,
+    engine: Engine,
+    plan: Plan,
+    *,
+    dtype: np.dtype[Any],
+    constant_alpha: int | None = None,
+    cancelled: Callable[[], bool] = never,
+    progress: Callable[[float], None] | None = None,
+) -> Upscaled:
+    """As ``upscale``, of rows that come from ``source``, cut as ``plan`` says: of a whole picture, or a part of its
+    bands.
+
+    A tile's answer depends on its own input alone, so that bands of one plan are the same computed together or apart.
+    ``dtype`` is uint8 or uint16; ``constant_alpha`` is filled in as one more channel. Raises BrokenModelError.
+    """
+    graph = engine.graph(variant, "uint8" if dtype == np.uint8 else "float")
+    return Upscaled(
+        source,
+        graph,
+        engine,
+        plan,
+        variant.scale,
+        dtype=dtype,
+        constant_alpha=constant_alpha,
+        cancelled=cancelled,
+        progress=progress,
+    )
 
 
 def _for_network(region: Pixels) -> Pixels:

@@ -26,6 +26,7 @@ from app.jobs.model import (
     State,
     Webhook,
     new_id,
+    speed_name,
 )
 
 __all__ = [
@@ -48,5 +49,6 @@ __all__ = [
     "new_id",
     "open_redis",
     "places",
+    "speed_name",
     "storage_of",
 ]

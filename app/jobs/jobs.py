@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from redis.asyncio import Redis
 
@@ -70,14 +70,23 @@ class Jobs:
             async with queue_errors():
                 await self._janitor.give_up()
 
-    async def stage(self, id: str, number: int, file: BinaryIO, *, name: str | None) -> Source:  # noqa: A002
+    async def stage(
+        self,
+        id: str,  # noqa: A002 - the word of the interface
+        number: int,
+        file: BinaryIO,
+        *,
+        name: str | None,
+        work: int,
+    ) -> Source:
         """Puts the picture in ``file`` (seekable) into storage as source ``number`` of the job ``id``, durably.
+        ``work`` as in Source.
 
         Raises ImagingError for what its header shows, and StorageError.
         """
-        return await asyncio.to_thread(self._stage, id, number, file, name)
+        return await asyncio.to_thread(self._stage, id, number, file, name, work)
 
-    def _stage(self, id: str, number: int, file: BinaryIO, name: str | None) -> Source:  # noqa: A002
+    def _stage(self, id: str, number: int, file: BinaryIO, name: str | None, work: int) -> Source:  # noqa: A002
         file.seek(0)
         header = read_header(file)
         file.seek(0)
@@ -99,6 +108,7 @@ class Jobs:
             format=header.format,
             media_type=f"image/{header.format}",
             frames=header.frames,
+            work=work,
         )
 
     async def unstage(self, id: str) -> None:  # noqa: A002
@@ -171,8 +181,8 @@ class Jobs:
         return job
 
     async def _expected_seconds(self, new: NewJob) -> Sequence[float]:
-        speed = (await self.speeds()).get(speed_name(new.model, new.options, new.version), _UNMEASURED_SECONDS)
-        return [output_megapixels(source, new.options) * speed for source in new.sources]
+        speed = (await self.speeds()).get(new.speed, _UNMEASURED_SECONDS)
+        return [source.work / 1e6 * speed for source in new.sources]
 
     def _cache_key(self, new: NewJob) -> str:
         what = [
@@ -200,10 +210,10 @@ class Jobs:
         job = job_from(id, _decoded(record))
         if job.is_final:
             return job
-        speed = speeds.get(speed_name(job.model, job.options, job.model_version).encode())
+        speed = speeds.get(job.speed.encode())
         left = None
         if speed is not None and workers:
-            work = float(speed) * sum(output_megapixels(source, job.options) for source in job.sources)
+            work = float(speed) * sum(source.work for source in job.sources) / 1e6
             # All jobs that are active share the workers evenly.
             left = round(work * (1 - job.progress) * max(1, active) / workers, 1)
         return replace(job, position=rank if job.state == "queued" else None, seconds_left=left)
@@ -336,16 +346,6 @@ class Jobs:
             writable = False
             problems.append(error.message)
         return Health(reachable, writable, workers, queued, active, oldest, tuple(problems))
-
-
-def speed_name(model: str, options: Mapping[str, Any], version: str) -> str:
-    """The name of a speed record."""
-    return f"{model}/x{options['scale']}@{version}"
-
-
-def output_megapixels(source: Source, options: Mapping[str, Any]) -> float:
-    """Of all frames of one source."""
-    return source.width * source.height * source.frames * float(options["scale"]) ** 2 / 1e6
 
 
 def _decoded(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -40,6 +40,8 @@ class Source:
     media_type: str
     frames: int
     """1, or what an animation has."""
+    work: int
+    """Pixels that the networks make of it, of all frames together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,13 @@ class NewJob:
     id: str
     sources: tuple[Source, ...]
     options: Mapping[str, Any]
-    """``Options.to_json()``."""
+    """``Options.to_json()`` without the model."""
     model: str
+    """Its name: the default may be another one when a worker comes to it."""
     version: str
-    """Of the model, resolved: the default may be another one when a worker comes to it."""
+    """Of the model."""
+    speed: str
+    """``speed_name`` of what it goes through."""
     owner: str = ""
     priority: Priority = "interactive"
     batch: bool = False
@@ -87,6 +92,8 @@ class NewJob:
 class Result:
     """One finished file."""
 
+    key: str
+    """Where it lies in storage."""
     bytes: int
     media_type: str
     extension: str
@@ -95,6 +102,8 @@ class Result:
     width: int | None = None
     height: int | None = None
     """None for a ZIP."""
+    scale: float | None = None
+    """How many times larger than its source; None for a ZIP."""
     model: str | None = None
     """``name/x4@version``; None for a ZIP."""
 
@@ -127,6 +136,7 @@ class Job:
     sources: tuple[Source, ...]
     model: str
     model_version: str
+    speed: str
     batch: bool
     done: int
     total: int
@@ -140,8 +150,8 @@ class Job:
     result: Result | None
     error: Failure | None
     notices: tuple[str, ...]
-    tiles: Mapping[str, int] | None
-    """Width, height and levels of the tile pyramid, where there is one."""
+    tiles: Mapping[str, Any] | None
+    """Where the tile pyramid lies, and what it is made of; None where there is none."""
     cached: bool
     """Answered from an earlier result."""
     webhook: Webhook | None
@@ -196,6 +206,11 @@ class Health:
     """Sentences."""
 
 
+def speed_name(model: str, passes: Sequence[int], version: str) -> str:
+    """The name of a speed record: ``fast/x4@1.0.0``, ``fast/x4+x2@1.0.0`` for two passes."""
+    return f"{model}/{'+'.join(f'x{scale}' for scale in passes)}@{version}"
+
+
 def record_of(new: NewJob, *, ttl_ms: int, cache: str, cache_ttl_ms: int, seconds: Sequence[float]) -> dict[str, str]:
     """The fields that a job's record begins with; the script adds state, epoch and times.
 
@@ -210,6 +225,7 @@ def record_of(new: NewJob, *, ttl_ms: int, cache: str, cache_ttl_ms: int, second
         "sources": json.dumps([asdict(source) for source in new.sources], separators=(",", ":")),
         "model": new.model,
         "model_version": new.version,
+        "speed": new.speed,
         "pictures": str(len(new.sources)),
         "batch": str(int(new.batch)),
         "pictures_left": str(len(new.sources)),
@@ -252,6 +268,7 @@ def job_from(
         sources=tuple(Source(**source) for source in json.loads(record["sources"])),
         model=record["model"],
         model_version=record["model_version"],
+        speed=record["speed"],
         batch=record["batch"] == "1",
         done=int(record["done"]),
         total=int(record["total"]),

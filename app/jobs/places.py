@@ -1,7 +1,9 @@
 """Every object in storage that belongs to a job, and nothing else spells one.
 
-All lie below ``jobs/HOME/``, HOME being the job that made them. Names are deterministic: a task that runs twice
-writes the same bytes under the same name.
+All lie below ``jobs/HOME/``, HOME being the job that made them. What a run of ``prepare`` makes, and the strips that
+are cut by it, lie in a folder of that run (TOKEN is drawn by it): should ``prepare`` run twice, by a worker that was
+taken for dead, the two never mix, and the job's record names the one that counts. For the same reason results carry a
+token: the bytes of a finished job cannot be replaced. A strip that is computed twice is the same bytes twice.
 """
 
 from __future__ import annotations
@@ -19,41 +21,41 @@ def source(home: str, picture: int) -> str:
     return f"{folder(home)}/source/{picture}"
 
 
-def plan(home: str, picture: int) -> str:
-    """JSON: the source's layout and how it is cut, written by ``prepare``."""
-    return f"{folder(home)}/plan/{picture}"
+def run(home: str, picture: int, token: str) -> str:
+    """The folder of all that one run of ``prepare`` made, and of its strips."""
+    return f"{folder(home)}/run/{picture}-{token}"
 
 
-def bands(home: str, picture: int) -> str:
-    """The folder of all bands of a picture."""
-    return f"{folder(home)}/band/{picture}"
+def plan(home: str, picture: int, token: str) -> str:
+    """JSON: the source's layout and how it is cut."""
+    return f"{run(home, picture, token)}/plan"
 
 
-def band(home: str, picture: int, number: int) -> str:
+def band(home: str, picture: int, token: str, number: int) -> str:
     """Source rows, decoded and lightly compressed."""
-    return f"{bands(home, picture)}/{number}"
+    return f"{run(home, picture, token)}/band/{number}"
 
 
-def strips(home: str, picture: int) -> str:
+def strips(home: str, picture: int, token: str) -> str:
     """The folder of all strips of a picture."""
-    return f"{folder(home)}/strip/{picture}"
+    return f"{run(home, picture, token)}/strip"
 
 
-def strip(home: str, picture: int, number: int) -> str:
+def strip(home: str, picture: int, token: str, number: int) -> str:
     """Finished output rows, lightly compressed."""
-    return f"{strips(home, picture)}/{number}"
+    return f"{strips(home, picture, token)}/{number}"
 
 
-def picture(home: str, number: int) -> str:
-    """One finished picture of a batch."""
-    return f"{folder(home)}/picture/{number}"
+def result(home: str, picture: int, token: str) -> str:
+    """One finished picture."""
+    return f"{folder(home)}/result/{picture}-{token}"
 
 
-def result(home: str) -> str:
-    """What the job was made for."""
-    return f"{folder(home)}/result"
+def archive(home: str, token: str) -> str:
+    """The ZIP of a job of several pictures."""
+    return f"{folder(home)}/archive/{token}"
 
 
-def pyramid(home: str) -> str:
+def pyramid(home: str, token: str) -> str:
     """Tiles of a large result, for viewers."""
-    return f"{folder(home)}/pyramid"
+    return f"{folder(home)}/pyramid/{token}"

@@ -3,18 +3,67 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
+import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, cast
 
+from app.imaging.bands import SourceLayout, write_bands
+from app.imaging.header import read_header
 from app.inference.backend import HasEngine
-from app.inference.enlarge import Limits, Options, enlarge
+from app.inference.course import Course, plot_course
+from app.inference.engine import Engine
+from app.inference.enlarge import enlarge
+from app.inference.errors import UpscaleCancelledError
+from app.inference.options import Limits, Options
+from app.inference.result import Report, output_format
+from app.inference.strips import Strip, assemble, compute_strip, plan_strips
 from app.jobs import places
+from app.jobs.file_names import distinct, result_name
 from app.jobs.hashing import HashingWriter
-from app.jobs.model import Job
+from app.jobs.model import Job, Result, Source, speed_name
 from app.jobs.tasks import Task
 from app.jobs.verdict import ModelChangedError
 from app.settings import Settings
 from app.storage import Storage
+
+TARGET_SECONDS = 5.0
+"""What a strip takes: as much is lost with a worker that dies."""
+WHOLE_PIXELS = 16_000_000
+"""Pictures that become no larger than this in about the time of one strip are done at once, without strips."""
+_UNMEASURED_SECONDS_PER_PIXEL = 0.5e-6
+_KEPT_PLANS = 8
+_READ_BYTES = 1 << 20
+# Their encoders write from the first byte to the last; the others go back.
+_SEQUENTIAL = ("png", "jpeg")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What ``prepare`` found out about a picture."""
+
+    layout: SourceLayout
+    strips: tuple[Strip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One task with all that it needs."""
+
+    job: Job
+    task: Task
+    options: Options
+    course: Course
+    engine: Engine
+    cancelled: Callable[[], bool]
+    progress: Callable[[float], None]
+
+    @property
+    def source(self) -> Source:
+        return self.job.sources[self.task.picture]
 
 
 class Work:
@@ -24,43 +73,229 @@ class Work:
         self._storage = storage
         self._backend = backend
         self._settings = settings
+        self._plans: OrderedDict[str, _Plan] = OrderedDict()
         self.device = str(backend.engine.device.name)
-
-    def close(self) -> None:
-        """Gives back what was kept between tasks."""
 
     def do(
         self,
         job: Job,
         task: Task,
-        record: Mapping[str, str],  # noqa: ARG002
+        record: Mapping[str, str],
+        *,
+        speed: float | None,
         cancelled: Callable[[], bool],
-        progress: Callable[[float], None],  # noqa: ARG002
+        progress: Callable[[float], None],
     ) -> dict[str, Any]:
-        """What came of the task, for ``complete``. Raises what ``judge`` knows, and UpscaleCancelledError."""
-        options = Options(**{**job.options, "model": job.model})
-        variant = self._backend.engine.registry.find(options.model, options.scale)
-        if variant.manifest.version != job.model_version:
+        """What came of the task, for ``complete``.
+
+        ``record``: the job's fields as they lie in Redis. ``speed``: measured seconds per megapixel that the networks
+        make. ``progress`` gets the written part of a result. Raises what ``judge`` knows, and UpscaleCancelledError.
+        """
+        if task.kind == "pack":
+            return self._pack(job, record, cancelled, progress)
+        options = Options.from_json({**job.options, "model": job.model})
+        source = job.sources[task.picture]
+        engine = self._backend.engine  # the same until the end, whatever becomes of the models meanwhile
+        course = plot_course(options, engine.registry, source.width, source.height)
+        if course.variants[0].manifest.version != job.model_version:
             raise ModelChangedError
-        target = places.result(job.home)
-        with self._storage.open(job.sources[task.picture].key) as source, self._storage.seekable_writer(target) as out:
-            hashing = HashingWriter(out)
-            report = enlarge(
-                source, hashing, options, self._backend.engine, limits=Limits(None, None), cancelled=cancelled
-            )
-            sha = hashing.sha256()
-            size = out.commit()
+        call = _Call(job, task, options, course, engine, cancelled, progress)
+        if task.kind == "prepare":
+            return self._prepare(call, None if speed is None else speed / 1e6)
+        token = record[f"plan:{task.picture}"]
+        plan = self._plan(places.plan(job.home, task.picture, token))
+        return self._strip(call, plan, token) if task.kind == "strip" else self._assemble(call, plan, token)
+
+    def discard(self, outcome: Mapping[str, Any]) -> None:
+        """Removes what a task wrote whose work does not count: another run was faster, or nobody wants it."""
+        if "result" in outcome:
+            self._storage.delete(json.loads(outcome["result"])["key"])
+
+    def tidy(self, job: Job, task: Task, record: Mapping[str, str]) -> None:
+        """Removes what nobody needs any more once the task counts."""
+        if task.kind == "assemble":
+            self._storage.delete_prefix(places.strips(job.home, task.picture, record[f"plan:{task.picture}"]))
+        elif task.kind == "pack":
+            for picture in range(len(job.sources)):
+                self._storage.delete(Result(**json.loads(record[f"result:{picture}"])).key)
+
+    def _prepare(self, call: _Call, seconds_per_pixel: float | None) -> dict[str, Any]:
+        job, picture = call.job, call.task.picture
+        pixels = call.course.enlarged[0] * call.course.enlarged[1]
+        expected = pixels * (_UNMEASURED_SECONDS_PER_PIXEL if seconds_per_pixel is None else seconds_per_pixel)
+        if pixels <= WHOLE_PIXELS and expected <= TARGET_SECONDS:
+            return self._whole(call)
+        token = secrets.token_hex(6)
+
+        def keep(number: int, rows: bytes) -> None:
+            _check(call)
+            self._storage.put(places.band(job.home, picture, token, number), rows)
+
+        with self._storage.open(call.source.key) as file:
+            layout = write_bands(file, keep, max_pixels=self._settings.max_input_pixels, metadata=call.options.metadata)
+        strips = plan_strips(
+            layout,
+            call.options,
+            call.engine,
+            seconds_per_pixel=seconds_per_pixel,
+            target_seconds=TARGET_SECONDS,
+        )
+        content = {"layout": layout.to_json(), "strips": [strip.to_json() for strip in strips]}
+        self._storage.put(places.plan(job.home, picture, token), json.dumps(content).encode())
         return {
-            "result": json.dumps(
-                {
-                    "bytes": size,
-                    "media_type": report.media_type,
-                    "extension": report.extension,
-                    "sha256": sha,
-                    "width": report.width,
-                    "height": report.height,
-                    "model": f"{report.model}/x{report.scale}@{report.version}",
-                }
-            ),
-            "notices": json.dumps(list(report.notices)),
+            "plan": token,
+            "units": len(strips),
+            "cost": max(1, round(1000 * expected / len(strips))),
+            "assemble_cost": max(1, round(100 * expected)),
         }
+
+    def _whole(self, call: _Call) -> dict[str, Any]:
+        began = time.perf_counter()
+        with self._storage.open(call.source.key) as file:
+            wanted = output_format(call.options, call.source.format, has_alpha=read_header(file).has_alpha)
+
+            def write(target: BinaryIO) -> Report:
+                return enlarge(
+                    file,
+                    target,
+                    call.options,
+                    call.engine,
+                    limits=Limits(self._settings.max_input_pixels, None),
+                    cancelled=call.cancelled,
+                )
+
+            result, report = self._write(call, wanted, write)
+        seconds = report.timings.get("inference", time.perf_counter() - began)
+        return self._outcome(result, report) | self._measured(call.course, call.course.source[1], seconds)
+
+    def _strip(self, call: _Call, plan: _Plan, token: str) -> dict[str, Any]:
+        home, picture = call.job.home, call.task.picture
+        strip = plan.strips[call.task.unit]
+        began = time.perf_counter()
+        rows = compute_strip(
+            plan.layout,
+            lambda number: self._storage.get(places.band(home, picture, token, number)),
+            strip,
+            call.options,
+            call.engine,
+            cancelled=call.cancelled,
+        )
+        seconds = time.perf_counter() - began
+        self._storage.put(places.strip(home, picture, token, strip.index), rows)
+        part = (strip.bottom - strip.top) / plan.strips[-1].bottom
+        return self._measured(call.course, call.course.source[1] * part, seconds)
+
+    def _assemble(self, call: _Call, plan: _Plan, token: str) -> dict[str, Any]:
+        home, picture, layout = call.job.home, call.task.picture, plan.layout
+        wanted = output_format(call.options, layout.source_format, has_alpha=layout.has_alpha)
+
+        def write(target: BinaryIO) -> Report:
+            return assemble(
+                layout,
+                plan.strips,
+                lambda number: self._storage.get(places.strip(home, picture, token, number)),
+                target,
+                call.options,
+                registry=call.engine.registry,
+                get=lambda number: self._storage.get(places.band(home, picture, token, number)),
+                threads=call.engine.threads,
+                cancelled=call.cancelled,
+                progress=call.progress,
+            )
+
+        return self._outcome(*self._write(call, wanted, write))
+
+    def _write(self, call: _Call, wanted: str, write: Callable[[BinaryIO], Report]) -> tuple[Result, Report]:
+        key = places.result(call.job.home, call.task.picture, secrets.token_hex(6))
+        open_writer = self._storage.writer if wanted in _SEQUENTIAL else self._storage.seekable_writer
+        with open_writer(key) as target:
+            hashing = HashingWriter(target)
+            report = write(hashing)
+            digest = hashing.sha256()
+            size = target.commit()
+        passes = "+".join(f"x{scale}" for scale in report.passes)
+        result = Result(
+            key=key,
+            bytes=size,
+            media_type=report.media_type,
+            extension=report.extension,
+            sha256=digest,
+            width=report.width,
+            height=report.height,
+            scale=report.scale,
+            model=f"{report.model}/{passes}@{report.version}",
+        )
+        return result, report
+
+    def _outcome(self, result: Result, report: Report) -> dict[str, Any]:
+        return {"result": json.dumps(asdict(result)), "notices": json.dumps(list(report.notices))}
+
+    def _measured(self, course: Course, rows: float, seconds: float) -> dict[str, Any]:
+        """The speed record of ``rows`` of the source."""
+        pixels = rows * course.source[0] * course.scale**2
+        manifest = course.variants[0].manifest
+        name = speed_name(manifest.name, [variant.scale for variant in course.variants], manifest.version)
+        return {"speed": {"name": name, "value": seconds / pixels * 1e6}}
+
+    def _pack(
+        self,
+        job: Job,
+        record: Mapping[str, str],
+        cancelled: Callable[[], bool],
+        progress: Callable[[float], None],
+    ) -> dict[str, Any]:
+        """All results as one ZIP, stored and not deflated: pictures are compressed already."""
+        results = [Result(**json.loads(record[f"result:{picture}"])) for picture in range(len(job.sources))]
+        names = distinct(
+            result_name(source.name, result.scale or 1, result.extension)
+            for source, result in zip(job.sources, results, strict=True)
+        )
+        key = places.archive(job.home, secrets.token_hex(6))
+        total = sum(result.bytes for result in results)
+        written = 0
+        with self._storage.writer(key) as target:
+            hashing = HashingWriter(target)
+            with zipfile.ZipFile(cast("BinaryIO", _Unseekable(hashing)), "w", zipfile.ZIP_STORED) as archive:
+                for name, result in zip(names, results, strict=True):
+                    # A fixed date: the same pictures make the same bytes.
+                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                    entry.file_size = result.bytes
+                    with archive.open(entry, "w", force_zip64=True) as member, self._storage.open(result.key) as file:
+                        while data := file.read(_READ_BYTES):
+                            if cancelled():
+                                raise UpscaleCancelledError("The job was cancelled.")
+                            member.write(data)
+                            written += len(data)
+                            progress(written / max(1, total))
+            size = target.commit()
+        archived = Result(key=key, bytes=size, media_type="application/zip", extension="zip", sha256=hashing.sha256())
+        return {"result": json.dumps(asdict(archived))}
+
+    def _plan(self, key: str) -> _Plan:
+        if key in self._plans:
+            self._plans.move_to_end(key)
+            return self._plans[key]
+        content = json.loads(self._storage.get(key))
+        layout = SourceLayout.from_json(content["layout"])
+        plan = self._plans[key] = _Plan(layout, tuple(Strip.from_json(strip) for strip in content["strips"]))
+        if len(self._plans) > _KEPT_PLANS:
+            self._plans.popitem(last=False)
+        return plan
+
+
+def _check(call: _Call) -> None:
+    if call.cancelled():
+        raise UpscaleCancelledError("The picture was cancelled.")
+
+
+class _Unseekable:
+    """A file that only goes forward, so that zipfile writes sizes behind the data instead of going back."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+
+    def write(self, data: bytes) -> int:
+        return self._target.write(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""

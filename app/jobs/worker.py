@@ -31,7 +31,7 @@ from app.jobs.tasks import ALLOWED_SECONDS, Task, parse_task
 from app.jobs.verdict import judge
 from app.jobs.work import Work
 from app.settings import Settings
-from app.storage import Storage
+from app.storage import Storage, StorageError
 
 BEAT_SECONDS = 0.5
 POLL_SECONDS = 0.05
@@ -145,7 +145,6 @@ class Worker:
                 await self._run_script("depart", self.id)
                 await self._redis.delete(keys.ARQ_HEALTH + self.id)
             await self._redis.aclose()
-            self._work.close()
         for ended in done:
             if isinstance(ended, Exception):
                 raise ended
@@ -189,8 +188,12 @@ class Worker:
         task = running.task
         loop = asyncio.get_running_loop()
         noting = asyncio.create_task(self._note(running)) if task.kind in ("assemble", "pack") else None
+        speed = await self._speed(job.speed) if task.kind == "prepare" else None
         thread = loop.run_in_executor(
-            None, lambda: self._work.do(job, task, record, running.stop.is_set, _setter(running))
+            None,
+            lambda: self._work.do(
+                job, task, record, speed=speed, cancelled=running.stop.is_set, progress=_setter(running)
+            ),
         )
         try:
             async with asyncio.timeout(ALLOWED_SECONDS[task.kind]):
@@ -199,19 +202,33 @@ class Worker:
             await self._end_thread(running, thread)
             await self._tell("leave", task.id)
             raise  # arq puts it back into the queue
-        except UpscaleCancelledError:
-            await self._tell("leave", task.id)
-            if self._stopping.is_set():
-                raise asyncio.CancelledError from None
         except Exception as error:
+            if isinstance(error, UpscaleCancelledError) and running.stop.is_set():
+                await self._tell("leave", task.id)
+                if self._stopping.is_set():
+                    raise asyncio.CancelledError from None  # arq puts it back into the queue
+                return
             if isinstance(error, TimeoutError) and not thread.done():
                 await self._end_thread(running, thread)
             await self._failed(task, error, int(record.get(f"tries:{_name(task)}", "0")))
         else:
-            await self._tell("complete", task.id, json.dumps(outcome))
+            counts = await self._tell("complete", task.id, json.dumps(outcome))
+            try:
+                if counts:
+                    await asyncio.to_thread(self._work.tidy, job, task, record)
+                else:
+                    await asyncio.to_thread(self._work.discard, outcome)
+            except (StorageError, OSError) as error:
+                _log.warning("%s left something behind, which goes with its job: %s", task.id, error)
         finally:
             if noting is not None:
                 noting.cancel()
+
+    async def _speed(self, name: str) -> float | None:
+        with suppress(RedisError, OSError):
+            found = await self._redis.hget(keys.SPEED, name)  # type: ignore[misc]
+            return None if found is None else float(found)
+        return None
 
     async def _failed(self, task: Task, error: Exception, before: int) -> None:
         verdict = judge(error)

@@ -1,5 +1,5 @@
 -- ARGV: task, what came of it (JSON). Returns 1 for the run whose work counts, 0 for every other.
--- JSON by kind: prepare {units, cost, assemble_cost} or, for a picture done at once, {result};
+-- JSON by kind: prepare {plan, units, cost, assemble_cost} or, for a picture done at once, {result};
 --               strip {}; assemble and pack {result}; any of them {speed: {name, value}}, {notices}, {tiles}.
 local task, outcome = ARGV[1], cjson.decode(ARGV[2])
 local parts = parse(task)
@@ -63,7 +63,7 @@ if parts.kind == 'prepare' then
     picture_done(outcome.result)
   else
     redis.call('HINCRBY', h, 'total', outcome.units)
-    redis.call('HSET', h, 'left:' .. parts.picture, outcome.units,
+    redis.call('HSET', h, 'plan:' .. parts.picture, outcome.plan, 'left:' .. parts.picture, outcome.units,
       'assemble_cost:' .. parts.picture, outcome.assemble_cost)
     forward(id, 'running')
     for unit = 0, outcome.units - 1 do

@@ -186,6 +186,7 @@ class Computing:
                     model="double",
                     version="1.2.3",
                     scale=2,
+                    passes=(2,),
                     format="png",
                     media_type="image/png",
                     extension="png",

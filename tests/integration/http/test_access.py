@@ -42,6 +42,12 @@ TABLE = {
     ("POST", "/v1/uploads"): "write",
     ("PUT", "/v1/uploads/{upload_id}"): "write",
     ("DELETE", "/v1/uploads/{upload_id}"): "write",
+    ("POST", "/v1/jobs"): "write",
+    ("GET", "/v1/jobs"): "read",
+    ("GET", "/v1/jobs/{job_id}"): "read",
+    ("DELETE", "/v1/jobs/{job_id}"): "write",
+    ("GET", "/v1/jobs/{job_id}/events"): "read",
+    ("GET", "/v1/jobs/{job_id}/result"): "read",
 }
 """(method, path) -> who may."""
 

@@ -15,6 +15,7 @@ from PIL import Image
 from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
+from app.inference.registry import Registry
 from app.storage import open_storage
 from tests.integration.http.queue import Queued, queued
 from tests.queue_server import queue_url
@@ -27,8 +28,9 @@ def png(width: int = 48, height: int = 40, seed: int = 1) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Queued]:
+def server(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[Queued]:
     storage = open_storage(tmp_path_factory.mktemp("store").as_uri())
+    engine = Engine(registry, platform="cpu", threads=2)  # the server closes it
     with queue_url() as url, queued(url, storage, Backend(engine.registry, engine, enlarge)) as one:
         yield one
 
@@ -69,7 +71,8 @@ def test_an_upscale_becomes_a_job_and_a_result(server: Queued, worker: None) -> 
     job = finished(server, job)
     assert job["state"] == "succeeded"
     assert job["options"] == {
-        "model": "nearest", "scale": 2, "format": "same", "quality": None, "metadata": "keep", "equalize_colors": None,
+        "model": "nearest", "scale": 2, "width": None, "height": None, "fit": None, "format": "same", "quality": None,
+        "metadata": "keep", "equalize_colors": None,
     }  # fmt: skip
     result = httpx.get(server.url + job["links"]["result"])
     assert result.headers["content-disposition"] == 'attachment; filename="cat_x2.png"'

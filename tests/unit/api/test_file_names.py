@@ -6,7 +6,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from app.api.file_names import content_disposition, result_name
+from app.api.file_names import content_disposition
+from app.jobs.file_names import result_name
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,12 @@ def test_operation_ids_are_tag_and_name(document: dict[str, Any]) -> None:
         "uploads-create",
         "uploads-put",
         "uploads-delete",
+        "jobs-create",
+        "jobs-list",
+        "jobs-get",
+        "jobs-delete",
+        "jobs-events",
+        "jobs-result",
     }
     for name, operation in found.items():
         assert name.split("-")[0] == operation["tags"][0]
@@ -87,7 +93,7 @@ def test_the_picture_is_described_as_binary_both_ways(document: dict[str, Any]) 
     assert set(content) == {"image/png", "image/jpeg", "image/webp", "image/avif", "image/tiff"}
     assert all(each == {"schema": {"type": "string", "format": "binary"}} for each in content.values())
     assert {int(status) for status in upscale["responses"]} == {
-        200, 400, 401, 403, 408, 413, 415, 421, 422, 429, 500, 503
+        200, 202, 400, 401, 403, 408, 409, 413, 415, 421, 422, 429, 500, 503,
     }  # fmt: skip
 
 

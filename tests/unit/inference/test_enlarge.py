@@ -117,8 +117,9 @@ def test_the_same_picture_gives_the_same_bytes(registry: Registry, engine: Engin
 def test_unknown_model_and_scale_are_told_before_the_source_is_touched(engine: Engine) -> None:
     with pytest.raises(UnknownModelError):
         _enlarge(engine, io.BytesIO(b""), model="wasp")
-    with pytest.raises(UnknownScaleError):
-        _enlarge(engine, io.BytesIO(b""), scale=3)
+    for scale in (0.9, 8.1, 0):
+        with pytest.raises(UnknownScaleError, match="1 to 8 times"):
+            _enlarge(engine, io.BytesIO(b""), scale=scale)
 
 
 def test_input_limit(engine: Engine, noise: Pixels) -> None:

@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ import redis as redis_sync
 from PIL import Image
 from redis.asyncio import Redis
 
+from app.imaging.header import read_header
 from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
-from app.jobs import Jobs, NewJob, new_id, open_redis
+from app.inference.options import Options
+from app.jobs import Jobs, NewJob, new_id, open_redis, speed_name
 from app.jobs.worker import Worker
 from app.settings import Settings
 from app.storage import Storage, open_storage
@@ -58,7 +60,10 @@ class Bench:
     settings: Settings
     engine: Engine
     jobs: Jobs
-    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def backend(self) -> Backend:
+        return Backend(self.engine.registry, self.engine, enlarge)
 
     @asynccontextmanager
     async def working(self, **given: Any) -> AsyncIterator[Worker]:
@@ -78,13 +83,18 @@ class Bench:
     async def new(self, picture: bytes | None = None, name: str = "photo.png", **given: Any) -> NewJob:
         """A staged job of one picture; ``options`` and all else of NewJob may be given."""
         id = given.pop("id", None) or new_id()  # noqa: A001
-        options = {"scale": 2, "format": "png"} | given.pop("options", {})
+        options = Options.from_json({"scale": 2, "format": "png"} | given.pop("options", {}))
         pictures = given.pop("pictures", None) or [picture or png()]
-        sources = [
-            await self.jobs.stage(id, number, io.BytesIO(each), name=name) for number, each in enumerate(pictures)
-        ]
         model = given.pop("model", "nearest")
-        return NewJob(id, tuple(sources), options, model, self.engine.registry.find(model, 2).manifest.version, **given)
+        version = self.engine.registry.find(model, 2).manifest.version
+        sources = []
+        for number, each in enumerate(pictures):
+            header = read_header(io.BytesIO(each))
+            work = round(header.width * header.height * options.scale**2)
+            sources.append(await self.jobs.stage(id, number, io.BytesIO(each), name=name, work=work))
+        asked = {key: value for key, value in options.to_json().items() if key not in ("model", "tile")}
+        speed = speed_name(model, [int(options.scale)], version)
+        return NewJob(id, tuple(sources), asked, model, version, speed, **given)
 
     def files(self, id: str) -> list[str]:  # noqa: A002
         """What lies in storage of a job."""

@@ -1,0 +1,42 @@
+"""What results are called: safe on every system, whatever the client called its picture."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+MAX_STEM = 80
+"""Characters kept of the given name; well below the 255 bytes of common file systems, whatever the script."""
+
+_UNSAFE = re.compile(r'[<>:"/\\|?*%;\x00-\x1f\x7f]')
+
+
+def result_name(given: str | None, scale: float, extension: str) -> str:
+    """``holiday/photo.JPG`` at 4x as png -> ``photo_x4.png``; never a path, a control character or a hidden
+    file.
+    """
+    base = re.split(r"[/\\]", given or "")[-1]
+    stem = base.rsplit(".", 1)[0] if "." in base.lstrip(".") else base
+    visible = "".join(
+        character for character in unicodedata.normalize("NFC", stem)
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    )  # fmt: skip
+    clean = _UNSAFE.sub("_", visible).strip(" .")[:MAX_STEM].rstrip(" .")
+    return f"{clean or 'picture'}_x{scale:.3g}.{extension.lstrip('.')}"
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names in their order, made different where two are the same (also where only case differs, which some
+    systems ignore): ``cat_x4.png``, ``cat_x4 (2).png``."""
+    taken: set[str] = set()
+    made = []
+    for name in names:
+        stem, _, extension = name.rpartition(".")
+        number, candidate = 1, name
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{stem} ({number}).{extension}"
+        taken.add(candidate.casefold())
+        made.append(candidate)
+    return made
