@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load check openapi clean help
+.PHONY: run test install serving format lint bench bench-training load check openapi test-s3 clean help
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
@@ -59,6 +59,9 @@ test-redis: install ## what uses the queue, against the redis-server of this mac
 
 faults: install ## kill every process of a running service at the worst moments, fill its disk, measure it under load
 	$(BIN)/pytest -m faults tests/faults
+
+test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
+	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage
 
 bench: install ## end-to-end overhead and speed, side by side in one run
 	$(BIN)/python -m benchmarks.overhead

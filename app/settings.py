@@ -147,9 +147,22 @@ class Settings(BaseSettings):
     # Storage (app/storage).
     storage_url: str | None = Field(
         None,
-        description="Where sources and results are kept: file:///folder. Unset takes the folder objects in "
-        "CHETKO_DATA_DIR.",
+        description="Where sources and results are kept: file:///folder or s3://bucket/prefix. Unset takes the folder "
+        "objects in CHETKO_DATA_DIR.",
     )
+    storage_public_url: str | None = Field(
+        None,
+        description="Address by which callers reach the server of the bucket themselves, as https://s3.example.org: "
+        "large uploads and results then go straight to and from it. Unset: everything goes through the service.",
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        description="Address of the bucket's server, as http://minio:9000, if it is not Amazon's. This and the "
+        "three below are taken from AWS_ENDPOINT_URL, AWS_REGION, ... or the machine's role where unset.",
+    )
+    s3_region: str | None = Field(None, description="Region of the bucket, as eu-central-1.")
+    s3_access_key_id: str | None = Field(None, description="Name of the key that may read and write the bucket.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="The secret of CHETKO_S3_ACCESS_KEY_ID.")
     storage_min_free_mb: int = Field(
         256,
         ge=0,

@@ -6,7 +6,7 @@ except that a writer belongs to one thread at a time.
 
 from app.storage.interface import MissingObjectError, Stat, Storage, StorageError, StorageWriter
 from app.storage.keys import check_key
-from app.storage.opening import open_storage
+from app.storage.opening import open_storage, storage_of
 
 __all__ = [
     "MissingObjectError",
@@ -16,4 +16,5 @@ __all__ = [
     "StorageWriter",
     "check_key",
     "open_storage",
+    "storage_of",
 ]

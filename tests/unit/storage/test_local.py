@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 import pytest
 
-from app.storage import MissingObjectError, StorageError, open_storage
+from app.settings import Settings
+from app.storage import MissingObjectError, StorageError, open_storage, storage_of
 from app.storage.local import LocalStorage
 
 
@@ -237,3 +238,22 @@ def test_addresses(tmp_path: Path) -> None:
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(ValueError, match="must be file:///folder"):
         open_storage(url)
+
+
+def test_the_settings_name_a_store(tmp_path: Path) -> None:
+    assert storage_of(Settings(data_dir=tmp_path)).presign("a", method="GET", seconds=1) is None
+    assert (tmp_path / "objects").is_dir()
+    full = storage_of(Settings(storage_url=(tmp_path / "x").as_uri(), storage_min_free_mb=10**9))
+    with pytest.raises(StorageError, match="kept free"):
+        full.check()
+    bucket = storage_of(
+        Settings(
+            storage_url="s3://bucket/x",
+            storage_public_url="https://s3.example.org",
+            s3_access_key_id="NAME",
+            s3_secret_access_key="secret",  # noqa: S106
+        )
+    )
+    link = bucket.presign("a", method="GET", seconds=60) or ""
+    assert link.startswith("https://s3.example.org/bucket/x/a?")
+    assert "NAME" in link
