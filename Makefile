@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load check openapi test-s3 clean help
+.PHONY: run test install serving format lint bench bench-training load check openapi test-s3 page-tools page-types clean help
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
@@ -50,7 +50,7 @@ lint: install ## ruff, mypy --strict on app, import rules
 openapi: install ## write docs/openapi.json anew, which the tests compare with the program
 	$(BIN)/python -m tests.write_openapi
 
-check: test ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
+check: test page-types ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
 
 test-redis: install ## what uses the queue, against the redis-server of this machine instead of the embedded one
@@ -62,6 +62,15 @@ faults: install ## kill every process of a running service at the worst moments,
 
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
 	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage
+
+page-tools: node_modules/.installed ## install what checks the page (npm): TypeScript, axe-core
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-audit --no-fund --silent
+	@touch $@
+
+page-types: page-tools ## the page's JSDoc types, by tsc --checkJs
+	node_modules/.bin/tsc -p app/web/jsconfig.json
 
 bench: install ## end-to-end overhead and speed, side by side in one run
 	$(BIN)/python -m benchmarks.overhead

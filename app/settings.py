@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -191,6 +192,19 @@ class Settings(BaseSettings):
     )
 
     # Addresses that the service calls: webhooks, source.url (app/jobs/egress.py).
+    egress_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts that webhooks and source.url may reach although they are not on the public internet, as "
+        "name or name:port, separated by commas. Others must be public, on port 80 or 443.",
+    )
+    download_seconds: float = Field(
+        60.0, gt=0, allow_inf_nan=False, description="Seconds that fetching a picture from its source.url may take."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Signs webhooks by the Standard Webhooks rules: whsec_ and the base64 of 24 to 64 random bytes; "
+        "receivers need it too. Unset: jobs with a webhook_url are refused.",
+    )
 
     # Who may do what (app/api/keys.py and what is beside it).
     allow_anonymous: bool | None = Field(
@@ -275,6 +289,31 @@ class Settings(BaseSettings):
         for host in value:
             if "/" in host or (":" in host and not (host.startswith("[") and host.endswith("]"))):
                 raise ValueError(f"takes names without scheme, port or path (IPv6 in brackets), not {host!r}")
+        return value
+
+    @field_validator("egress_allowed_hosts", mode="before")
+    @classmethod
+    def _split_egress_hosts(cls, value: object) -> object:
+        return cls._split_hosts(value)
+
+    @field_validator("egress_allowed_hosts")
+    @classmethod
+    def _check_egress_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not re.fullmatch(r"(\[[0-9a-f:.]+\]|[^/:@*\s\[\]]+)(:\d{1,5})?", host):
+                raise ValueError(f"takes name or name:port (IPv6 in brackets), without scheme and path, not {host!r}")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                size = len(b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True))
+            except ValueError:
+                size = 0
+            if not value.get_secret_value().startswith("whsec_") or not 24 <= size <= 64:
+                raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes")
         return value
 
     @field_validator("data_dir")

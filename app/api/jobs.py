@@ -220,8 +220,10 @@ def _decoded(text: str) -> BinaryIO:
 async def list_jobs(
     request: Request,
     service: Annotated[Service, Depends(service_of)],
-    limit: Annotated[int, Query(ge=1, le=100, description="Most jobs in the answer.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Most jobs in the answer.", examples=[20])] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next` of the page before.", examples=["MTc2NDAzNTM"])
+    ] = None,
 ) -> JobList:
     """The caller's jobs, the newest first."""
     caller = caller_of(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,20 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".md": "text/plain; charset=utf-8",
     ".webmanifest": "application/manifest+json",
 }
+
+PACKED = (".png", ".jpg", ".webp")
+"""What gzip would only make larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asset:
     content: bytes
+    packed: bytes | None
+    """The same by gzip; None for what is compressed already."""
     media_type: str
     etag: str
 
@@ -61,14 +69,32 @@ def page_router(folder: Path = WEB) -> APIRouter:
 
 def _read(path: Path) -> _Asset:
     content = path.read_bytes()
-    return _Asset(content, MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:24]}"')
+    packed = None if path.suffix in PACKED else gzip.compress(content, 9, mtime=0)
+    return _Asset(content, packed, MEDIA_TYPES[path.suffix], hashlib.sha256(content).hexdigest()[:24])
 
 
 def _answer(request: Request, asset: _Asset) -> Response:
+    content, etag = asset.content, f'"{asset.etag}"'
     # no-cache: kept, but asked for again each time; the ETag makes that cheap, and an update never mixes
     # versions.
-    headers = {"ETag": asset.etag, "Cache-Control": "no-cache"}
+    headers = {"Cache-Control": "no-cache"}
+    if asset.packed is not None:
+        headers["Vary"] = "Accept-Encoding"
+        if _takes_gzip(request.headers.get("accept-encoding", "")):
+            content, etag = asset.packed, f'"{asset.etag}-gzip"'  # other bytes, so another tag
+            headers["Content-Encoding"] = "gzip"
+    headers["ETag"] = etag
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if asset.etag in known or known == ["*"]:
+    if etag in known or known == ["*"]:
+        headers.pop("Content-Encoding", None)
         return Response(status_code=304, headers=headers)
-    return Response(asset.content, media_type=asset.media_type, headers=headers)
+    return Response(content, media_type=asset.media_type, headers=headers)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an ``Accept-Encoding`` header names gzip, other than to refuse it."""
+    for part in accepted.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() == "gzip":
+            return weight.replace(" ", "").strip() not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False

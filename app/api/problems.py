@@ -304,9 +304,10 @@ class UnknownJobProblem(Problem):
 
 
 class JobNotFinishedProblem(Problem):
-    """Codes: job_not_finished (with Retry-After), job_failed, job_cancelled."""
+    """``job_not_finished`` comes with Retry-After."""
 
     status, code, title = 409, "job_not_finished", "The job has no result"
+    codes = ("job_not_finished", "job_failed", "job_cancelled")
 
 
 class JobExpiredProblem(Problem):
@@ -314,15 +315,10 @@ class JobExpiredProblem(Problem):
 
 
 class JobFailedProblem(Problem):
-    """A job failed for which this request waited; the code is the job's own."""
+    """A job failed for which this request waited, and the picture was not at fault."""
 
     status, code, title = 500, "job_failed", "The job failed"
-
-
-class PictureFailedProblem(Problem):
-    """The same where the picture was at fault."""
-
-    status, code, title = 422, "job_failed", "The picture cannot be enlarged so"
+    codes = ("job_failed", "set_aside", "timed_out", "out_of_resources", "model_changed", "storage_lost")
 
 
 class NoTilesProblem(Problem):
@@ -391,13 +387,12 @@ def of_job(error: JobsError | StorageError) -> Problem:
 
 
 def of_failure(code: str, detail: str) -> Problem:
-    """The problem of a job that failed while its request waited: the picture's fault (422), or ours (500, 503)."""
-    if code.startswith("storage_"):
-        return StorageUnavailableProblem(detail, code=code)
-    ours = ("internal_error", "set_aside", "timed_out", "out_of_resources", "model_changed", "not_finite")
-    if code in ours:
-        return JobFailedProblem(detail, code=code)
-    return PictureFailedProblem(detail, code=code)
+    """The problem of a job that failed while its request waited: the same as if it had been computed at once."""
+    kinds: list[type[Problem]] = [*PICTURE_PROBLEMS.values(), StorageUnavailableProblem]
+    for problem in kinds:
+        if code in (problem.codes or (problem.code,)):
+            return problem(detail, code=code)
+    return JobFailedProblem(detail, code=code if code in JobFailedProblem.codes else None)
 
 
 def of_http(error: HTTPException, scope: Scope) -> Problem:

@@ -26,6 +26,7 @@ from app.api.problems import (
     IdempotencyConflictProblem,
     InternalProblem,
     InvalidOptionProblem,
+    JobFailedProblem,
     MalformedBodyProblem,
     MediaTypeProblem,
     PictureTooLargeProblem,
@@ -46,7 +47,6 @@ from app.api.spool import IN_MEMORY_BYTES, open_spool
 from app.api.submission import IDEMPOTENCY, Received, jobs_of, look, reserved, submit
 from app.api.upload import FIELD, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
-from app.inference.course import check_options
 from app.jobs import Job
 from app.jobs.file_names import result_name
 from app.telemetry import metrics, traces
@@ -146,6 +146,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
             IdempotencyConflictProblem,
             RateLimitedProblem,
             InternalProblem,
+            JobFailedProblem,
             StorageUnavailableProblem,
             UnavailableProblem,
         ),
@@ -165,7 +166,7 @@ async def upscale(
     _refuse_repeated(request)
     backend = service.backend
     boundary = boundary_of(request.headers, service.upload_limits)
-    check_options(query.options(), backend.registry)
+    backend.registry.find(query.model, query.scale)
     preference = preference_of(request.headers)
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())

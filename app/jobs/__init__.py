@@ -5,7 +5,7 @@ of a job. Only this package knows arq.
 """
 
 from app.jobs import places
-from app.jobs.connection import open_redis, storage_of
+from app.jobs.connection import open_redis
 from app.jobs.errors import (
     IdempotencyBusyError,
     IdempotencyConflictError,
@@ -50,5 +50,4 @@ __all__ = [
     "open_redis",
     "places",
     "speed_name",
-    "storage_of",
 ]

@@ -1,4 +1,4 @@
-"""The connections to Redis and to the store, of the same kind in every process."""
+"""The connection to Redis, of the same kind in every process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.jobs.errors import QueueUnavailableError
-from app.settings import Settings
-from app.storage import Storage, open_storage
 
 # Together about a second: the embedded server is back within that after a crash. Everything sent may be sent twice.
 _RETRIES = 8
@@ -31,14 +29,6 @@ def open_redis(url: str) -> Redis:
         socket_connect_timeout=2,
     )
     return redis
-
-
-def storage_of(settings: Settings) -> Storage:
-    """The store of these settings; raises StorageError where its folder cannot be made."""
-    return open_storage(
-        settings.storage_url or (settings.data_dir / "objects").as_uri(),
-        min_free_bytes=settings.storage_min_free_mb * 1_000_000,
-    )
 
 
 @asynccontextmanager

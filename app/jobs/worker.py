@@ -24,14 +24,14 @@ from redis.exceptions import RedisError
 from app.inference.backend import HasEngine
 from app.inference.errors import UpscaleCancelledError
 from app.jobs import keys
-from app.jobs.connection import open_redis, storage_of
+from app.jobs.connection import open_redis
 from app.jobs.model import Job, job_from
 from app.jobs.scripts import MESSAGE_VERSION, Scripts
 from app.jobs.tasks import ALLOWED_SECONDS, Task, parse_task
 from app.jobs.verdict import judge
 from app.jobs.work import Work
 from app.settings import Settings
-from app.storage import Storage, StorageError
+from app.storage import Storage, StorageError, storage_of
 
 BEAT_SECONDS = 0.5
 POLL_SECONDS = 0.05

@@ -1,57 +1,199 @@
-// The calls of the page to the service.
+// The page's calls to the service.
 
-// What the service refused, or that it could not be reached: carries a problem document (RFC 9457).
+/** @typedef {import("./types.js").Card} Card */
+/** @typedef {import("./types.js").Choice} Choice */
+/** @typedef {import("./types.js").Job} Job */
+/** @typedef {import("./types.js").Problem} Problem */
+
+/** What the service refused, or that it could not be reached. */
 export class ProblemError extends Error {
+  /** @param {Problem} problem */
   constructor(problem) {
-    super(problem.detail ?? problem.code);
+    super(problem.detail ?? problem.code ?? "");
     this.problem = problem;
   }
 }
 
-export async function listModels() {
+/**
+ * Asks the user for a key and signs in with it; false when they do not want to. Set by session.js.
+ *
+ * @type {{ ask: () => Promise<boolean> }}
+ */
+export const gate = { ask: async () => false };
+
+/**
+ * One call; where the service wants a key, it is asked for and the call repeated.
+ *
+ * @param {string} address
+ * @param {RequestInit} [how]
+ * @returns {Promise<Response>} a good one; throws ProblemError, or AbortError
+ */
+export async function call(address, how = {}) {
   let response;
   try {
-    response = await fetch("/v1/models");
-  } catch {
+    response = await fetch(address, how);
+  } catch (failure) {
+    if (failure instanceof DOMException && failure.name === "AbortError") throw failure;
     throw new ProblemError({ code: "unreachable" });
   }
-  if (!response.ok) throw new ProblemError(await problemOf(response.status, () => response.json()));
-  return (await response.json()).models;
+  if (response.ok) return response;
+  const problem = await problemOf(response.status, () => response.json());
+  if (wantsKey(problem) && (await gate.ask())) return call(address, how);
+  throw new ProblemError(problem);
 }
 
-// Sends a picture. `onSent` is told the share of it that has left, 0..1. Resolves to {blob, name, model, notices};
-// rejects with ProblemError, or with an AbortError once `signal` is aborted.
-// XMLHttpRequest, because fetch does not tell how much of a body has been sent.
-export function upscale(file, { model, scale, format }, { onSent, signal }) {
+/** @param {Problem} problem */
+export const wantsKey = (problem) => problem.status === 401 && problem.code !== "invalid_key";
+
+/** @returns {Promise<import("./types.js").Discovery>} what applies to this caller; asked for a key first where one is needed */
+export async function discover() {
+  const found = /** @type {import("./types.js").Discovery} */ (await (await call("/v1")).json());
+  const { required, signed_in: signedIn } = found.authentication;
+  return required && !signedIn && (await gate.ask()) ? (await call("/v1")).json() : found;
+}
+
+/** @returns {Promise<import("./types.js").Model[]>} the default one first */
+export const listModels = async () => (await (await call("/v1/models")).json()).models;
+
+/** @param {string} id @returns {Promise<Job>} */
+export const getJob = async (id) => (await call(`/v1/jobs/${encodeURIComponent(id)}`)).json();
+
+/** @param {string} id */
+export const deleteJob = (id) => call(`/v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+
+/** @param {string} id @returns {Promise<{ url: string, expires_at: string }>} */
+export const shareJob = async (id) => (await call(`/v1/jobs/${encodeURIComponent(id)}/share`, { method: "POST" })).json();
+
+/**
+ * The options as `POST /v1/upscale` takes them; what is left to the service is left out.
+ *
+ * @param {Choice} choice
+ */
+export function queryOf(choice) {
+  const query = new URLSearchParams({ model: choice.model });
+  if (choice.width || choice.height) {
+    if (choice.width) query.set("width", String(choice.width));
+    if (choice.height) query.set("height", String(choice.height));
+    if (choice.width && choice.height && choice.fit) query.set("fit", choice.fit);
+  } else {
+    query.set("scale", String(choice.scale ?? 4));
+  }
+  if (choice.format !== "same") query.set("format", choice.format);
+  if (choice.quality !== null) query.set("quality", String(choice.quality));
+  if (choice.metadata !== "keep") query.set("metadata", choice.metadata);
+  if (choice.equalize_colors !== null) query.set("equalize_colors", String(choice.equalize_colors));
+  return query;
+}
+
+/**
+ * Sends a picture to be enlarged as a job. A service that answers at once instead is taken at its word.
+ * XMLHttpRequest, because fetch does not tell how much of a body has been sent.
+ *
+ * @param {Card} card
+ * @param {Blob} file
+ * @param {{ onSent: (share: number) => void, signal: AbortSignal }} how
+ * @returns {Promise<{ job: Job } | { blob: Blob, name: string, madeBy: string, notices: string[] }>}
+ *   throws ProblemError, or AbortError once the signal is aborted
+ */
+export async function send(card, file, how) {
+  try {
+    return await sendOnce(card, file, how);
+  } catch (failure) {
+    if (failure instanceof ProblemError && wantsKey(failure.problem) && (await gate.ask())) {
+      return sendOnce(card, file, how);
+    }
+    throw failure;
+  }
+}
+
+/**
+ * @param {Card} card
+ * @param {Blob} file
+ * @param {{ onSent: (share: number) => void, signal: AbortSignal }} how
+ * @returns {ReturnType<typeof send>}
+ */
+function sendOnce(card, file, { onSent, signal }) {
   return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(new DOMException("cancelled", "AbortError"));
+      return;
+    }
     const body = new FormData();
-    body.append("image", file, file.name || "picture");
-    const query = new URLSearchParams({ model, scale });
-    if (format) query.set("format", format);
+    body.append("image", file, card.name);
     const request = new XMLHttpRequest();
-    request.open("POST", `/v1/upscale?${query}`);
+    request.open("POST", `/v1/upscale?${queryOf(card.choice)}`);
+    request.setRequestHeader("Prefer", "respond-async");
+    request.setRequestHeader("Idempotency-Key", card.id);
     request.responseType = "blob";
     request.upload.onprogress = (event) => onSent(event.total ? event.loaded / event.total : 0);
     request.upload.onload = () => onSent(1);
     request.onerror = () => reject(new ProblemError({ code: "unreachable" }));
     request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     request.onload = async () => {
-      if (request.status !== 200) {
-        reject(new ProblemError(await problemOf(request.status, async () => JSON.parse(await request.response.text()))));
-        return;
+      const read = async () => JSON.parse(await request.response.text());
+      if (request.status === 202) resolve({ job: await read() });
+      else if (request.status !== 200) reject(new ProblemError(await problemOf(request.status, read)));
+      else {
+        resolve({
+          blob: request.response,
+          name: fileName(request.getResponseHeader("Content-Disposition") ?? ""),
+          madeBy: request.getResponseHeader("X-Chetko-Model") ?? "",
+          notices: (request.getResponseHeader("X-Chetko-Notice") ?? "").split(/[,\s]+/).filter(Boolean),
+        });
       }
-      resolve({
-        blob: request.response,
-        name: fileName(request.getResponseHeader("Content-Disposition") ?? ""),
-        model: request.getResponseHeader("X-Chetko-Model") ?? "",
-        notices: (request.getResponseHeader("X-Chetko-Notice") ?? "").split(",").map((each) => each.trim()).filter(Boolean),
-      });
     };
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
   });
 }
 
+/**
+ * A small piece, enlarged at once; as PNG.
+ *
+ * @param {Blob} piece
+ * @param {string} model
+ * @param {number} scale
+ * @param {AbortSignal} signal
+ * @returns {Promise<Blob>}
+ */
+export async function enlargePiece(piece, model, scale, signal) {
+  const body = new FormData();
+  body.append("image", piece, "piece.png");
+  const query = new URLSearchParams({ model, scale: String(scale), format: "png", metadata: "strip" });
+  return (await call(`/v1/upscale?${query}`, { method: "POST", body, signal })).blob();
+}
+
+/**
+ * Shrinks a sharp picture, restores it by each model, and measures.
+ *
+ * @param {Blob} file
+ * @param {{ scale: number, models: string[], signal: AbortSignal }} how
+ * @returns {Promise<import("./types.js").Evaluation>}
+ */
+export async function evaluate(file, { scale, models, signal }) {
+  const body = new FormData();
+  body.append("image", file, file instanceof File ? file.name : "picture");
+  const query = new URLSearchParams({ models: models.join(","), scale: String(scale) });
+  return (await call(`/v1/evaluations?${query}`, { method: "POST", body, signal })).json();
+}
+
+/** @param {string} key @returns {Promise<void>} the browser then holds a cookie that scripts cannot read */
+export async function signIn(key) {
+  const response = await fetch("/v1/session", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ key }),
+  }).catch(() => {
+    throw new ProblemError({ code: "unreachable" });
+  });
+  if (!response.ok) throw new ProblemError(await problemOf(response.status, () => response.json()));
+}
+
+/**
+ * @param {number} status
+ * @param {() => Promise<any>} read
+ * @returns {Promise<Problem>}
+ */
 async function problemOf(status, read) {
   try {
     return { status, ...(await read()) };
@@ -60,7 +202,11 @@ async function problemOf(status, read) {
   }
 }
 
-// RFC 6266: the name in UTF-8 wins over the plain one.
+/**
+ * RFC 6266: the name in UTF-8 wins over the plain one.
+ *
+ * @param {string} disposition
+ */
 function fileName(disposition) {
   const full = /filename\*=UTF-8''([^;]+)/i.exec(disposition);
   if (full) return decodeURIComponent(full[1]);

@@ -1,167 +1,284 @@
-// What happens on the page: a picture is chosen, sent, compared, saved.
+// Puts the page's parts together.
 
-import { ProblemError, listModels, upscale } from "./api.js";
-import { applyLanguage, bytesText, currentLanguage, problemText, setLanguage, text } from "./i18n.js";
-import { renewTexts as renewViewer, show } from "./viewer.js";
+import { listenCopy, renderCommand, renderTable } from "./about.js";
+import { ProblemError, discover, listModels, queryOf, shareJob } from "./api.js";
+import { Cards } from "./cards.js";
+import { Compare } from "./compare.js";
+import { curlFor } from "./curl.js";
+import { announce, button, byId, inputById, save } from "./dom.js";
+import { Evaluate } from "./evaluate.js";
+import { TEXT, applyLanguage, bytesText, chosen, locale, problemText, setLanguage } from "./i18n.js";
+import { listen, mayBePicture } from "./intake.js";
+import { Options } from "./options.js";
+import "./session.js";
+import { Showing } from "./showing.js";
+import { learn } from "./speed.js";
+import { Stage } from "./stage.js";
+import { Work, ended } from "./work.js";
+import { ZipTooLargeError, distinct, zip } from "./zip.js";
 
-const element = (id) => document.getElementById(id);
-const [form, file, drop, model, status, error] = ["form", "file", "drop", "model", "status", "error"].map(element);
+/** @typedef {import("./types.js").Card} Card */
 
-let picture = null; // the File that was chosen
-let models = [];
-let running = null; // AbortController of the request under way
-let sayStatus = () => ""; // makes the status line again when the language changes
-let sayError = null;
-let sayFacts = null;
-let addresses = []; // object URLs to give back
+const MODELS_AGAIN_MS = 1500;
 
-function render() {
-  status.textContent = sayStatus();
-  error.hidden = !sayError;
-  error.textContent = sayError ? sayError() : "";
-  element("facts").textContent = sayFacts ? sayFacts() : "";
-  element("working").hidden = !running;
-  element("start").disabled = !picture || !model.value || Boolean(running);
-  if (picture) {
-    element("drop-title").textContent = text("chosen", { name: picture.name || "…", size: bytesText(picture.size) });
-  }
-  renderModels();
+applyLanguage();
+
+const options = new Options();
+const stage = new Stage();
+const work = new Work();
+const showing = new Showing(stage, work);
+const compare = new Compare(showing, options);
+const evaluation = new Evaluate(showing, options);
+/** @type {(() => string) | null} what is wrong with the page as a whole */
+let trouble = null;
+/** @type {string | null} the card that the viewer shows as soon as it is done */
+let awaited = null;
+let loading = false;
+/** Above that the service makes a job of it, whatever it is asked for. */
+let synchronousPixels = Infinity;
+
+const cards = new Cards({
+  look,
+  cancel: (card) => void work.cancel(card),
+  again: (card) => void again(card, options.choice),
+  retry: (card) => void again(card, card.choice),
+  remove: (card) => void remove(card),
+  download,
+  describe: (card) => options.describe(card.choice),
+});
+
+/** @param {File[]} files */
+function take(files) {
+  const pictures = files.filter(mayBePicture);
+  trouble = pictures.length || !files.length ? null : () => TEXT().notAPicture;
+  renderTrouble();
+  if (!pictures.length) return;
+  const [first] = work.add(pictures, options.choice);
+  awaited = first.id;
+  announce(TEXT().taken({ count: pictures.length }));
+  byId("work").scrollIntoView({ block: "nearest" });
 }
 
-function renderModels() {
-  const chosen = model.value;
-  const language = currentLanguage();
-  model.replaceChildren(...models.map((each) => new Option(each.title[language], each.name)));
-  if (chosen) model.value = chosen;
-  const current = models.find((each) => each.name === model.value);
-  element("model-text").textContent = current ? current.description[language] : "";
-  const scales = current ? current.scales.map((each) => String(each.scale)) : [];
-  const radios = [...form.elements.scale];
-  for (const radio of radios) radio.disabled = current !== undefined && !scales.includes(radio.value);
-  if (radios.some((radio) => radio.checked && radio.disabled)) {
-    const possible = radios.find((radio) => !radio.disabled);
-    if (possible) possible.checked = true;
-  }
+/** @param {Card} card @param {import("./types.js").Choice} choice */
+async function again(card, choice) {
+  const shown = showing.card?.id === card.id;
+  await work.again(card, choice);
+  if (shown || !showing.card) awaited = work.cards[0]?.id ?? null;
 }
 
-function choose(chosen) {
-  if (!chosen) return;
-  if (chosen.type && !chosen.type.startsWith("image/")) {
-    sayError = () => text("error.not_a_picture");
-    render();
+/** @param {Card} card */
+async function remove(card) {
+  const shown = showing.card === card;
+  await work.remove(card);
+  if (!shown) return;
+  showing.card = null;
+  const next = work.cards.find((each) => each.state === "succeeded");
+  if (next) look(next);
+  else void showing.example();
+}
+
+/** @param {Card} card */
+function look(card) {
+  awaited = null;
+  cards.looked = card.id;
+  compare.close();
+  cards.renderAll(work.cards);
+  const model = options.models.find((each) => each.name === card.choice.model);
+  void showing.finished(card, model ? `Chetko · ${chosen(model.title)}` : "Chetko");
+  byId("stage").scrollIntoView({ block: "nearest" });
+}
+
+/** @param {Card} card */
+async function download(card) {
+  if (!card.result) return;
+  if (card.job && !card.job.links.result.includes("//")) {
+    // Straight from the service to the disk, whatever its size.
+    const link = document.createElement("a");
+    link.href = card.job.links.result;
+    link.download = card.result.name;
+    link.click();
     return;
   }
-  picture = chosen;
-  sayError = null;
-  const preview = element("preview");
-  preview.onload = () => (preview.hidden = false);
-  preview.onerror = () => (preview.hidden = true);
-  if (preview.src) URL.revokeObjectURL(preview.src);
-  preview.src = URL.createObjectURL(chosen);
-  render();
+  save(await work.resultOf(card), card.result.name);
 }
 
-async function start() {
-  const sent = picture;
-  const began = performance.now();
-  running = new AbortController();
-  sayError = null;
-  element("result").hidden = true;
-  setProgress(0);
-  render();
-  try {
-    const scale = form.elements.scale.value;
-    const result = await upscale(sent, { model: model.value, scale }, { onSent: setProgress, signal: running.signal });
-    const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    await showResult(sent, result);
-    sayStatus = () => text("done", { seconds: Number(seconds).toLocaleString(currentLanguage()) });
-  } catch (failure) {
-    sayStatus = () => "";
-    if (failure instanceof ProblemError) sayError = () => problemText(failure.problem);
-    else if (failure.name === "AbortError") sayStatus = () => text("cancelled");
-    else throw failure;
-  } finally {
-    running = null;
-    render();
-  }
-}
-
-function setProgress(share) {
-  const bar = element("progress");
-  if (share < 1) {
-    bar.value = share;
-    sayStatus = () => text("uploading", { percent: Math.round(share * 100) });
-  } else {
-    bar.removeAttribute("value"); // sent; how long the rest takes is not known
-    sayStatus = () => text("enlarging");
-  }
-  status.textContent = sayStatus();
-}
-
-async function showResult(sent, { blob, name, model: used, notices }) {
-  addresses.forEach((address) => URL.revokeObjectURL(address));
-  addresses = [sent, blob].map((each) => URL.createObjectURL(each));
-  const link = element("download");
-  link.href = addresses[1];
-  link.download = name;
-  element("result").hidden = false;
-  const size = await show(...addresses);
-  sayFacts = () => {
-    const lines = notices.map((notice) => text(`notice.${notice}`) ?? notice);
-    if (size) lines.unshift(text("facts", { ...size, size: bytesText(blob.size), model: used }));
-    else lines.unshift(text("noPreview"));
-    return lines.join(" · ");
+async function downloadAll() {
+  const done = work.cards.filter((card) => card.state === "succeeded");
+  const names = distinct(done.map((card) => card.result?.name ?? card.name));
+  const say = (/** @type {string} */ words) => {
+    byId("work-status").textContent = words;
   };
-  render();
-  element("result").scrollIntoView({ block: "nearest" });
+  try {
+    const entries = [];
+    for (const [number, card] of done.entries()) {
+      say(TEXT().work.packing({ number: number + 1, count: done.length }));
+      entries.push({ name: names[number], file: await work.resultOf(card) });
+    }
+    const packed = await zip(entries);
+    save(packed, "chetko.zip");
+    say(TEXT().work.packed({ size: bytesText(packed.size) }));
+  } catch (failure) {
+    if (failure instanceof ZipTooLargeError) say(TEXT().work.zipTooLarge);
+    else if (failure instanceof ProblemError) say(problemText(failure.problem));
+    else throw failure;
+  }
+}
+
+/** @param {Card | null} card */
+function changed(card) {
+  if (card && work.cards.includes(card)) cards.render(card);
+  else cards.renderAll(work.cards);
+  if (card?.state === "succeeded" && card.seconds !== null && card.result) {
+    learn(card.choice.model, card.seconds, card.result.width * card.result.height);
+  }
+  if (card?.state === "succeeded" && (awaited === card.id || (awaited === null && !showing.card && !stage.full))) look(card);
+  renderWork();
+}
+
+function renderWork() {
+  const words = TEXT().work;
+  const done = work.cards.filter((card) => card.state === "succeeded").length;
+  const under = work.cards.filter((card) => !ended(card)).length;
+  document.body.dataset.has = work.cards.length ? "work" : "nothing";
+  byId("work").hidden = !work.cards.length;
+  byId("all").hidden = done < 2;
+  byId("clear").hidden = work.cards.length < 2 || under > 0;
+  byId("work-count").textContent = under ? words.under({ done, count: work.cards.length }) : "";
+  document.title = under ? `${done}/${work.cards.length} · Chetko` : "Chetko";
+  const [last] = work.cards;
+  options.setSubject(last?.width && last.height ? { width: last.width, height: last.height } : null);
+  renderAbout();
+}
+
+function renderStage() {
+  const { card } = showing;
+  const words = TEXT().stage;
+  byId("stage-title").textContent = card ? card.name : words.exampleTitle;
+  const actions = [];
+  if (card?.state === "succeeded") {
+    actions.push(button("download", TEXT().card.download, () => void download(card), "primary small"));
+    const other = `${queryOf({ ...options.choice })}` !== `${queryOf(card.choice)}`;
+    if (other) actions.push(button("again", words.again({ choice: options.describe(options.choice) }), () => void again(card, options.choice)));
+  }
+  actions.push(button("compare", words.compareAll, () => void compare.start()));
+  if (card?.job && card.state === "succeeded") actions.push(button("share", words.share, () => void share(card)));
+  const place = byId("stage-actions");
+  const focused = place.contains(document.activeElement) ? [...place.children].indexOf(/** @type {Element} */ (document.activeElement)) : -1;
+  place.replaceChildren(...actions);
+  const successor = place.children[focused];
+  if (successor instanceof HTMLElement) successor.focus();
+}
+
+/** @param {Card} card */
+async function share(card) {
+  const say = (/** @type {string} */ words) => {
+    byId("stage-note").textContent = words;
+  };
+  try {
+    const { url, expires_at: until } = await shareJob(card.job?.id ?? "");
+    const link = new URL(url, location.href).href;
+    const date = new Date(until).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
+    try {
+      await navigator.clipboard.writeText(link);
+      say(TEXT().stage.shared({ date }));
+    } catch {
+      say(`${link} (${TEXT().stage.sharedUntil({ date })})`);
+    }
+  } catch (failure) {
+    if (!(failure instanceof ProblemError)) throw failure;
+    say(problemText(failure.problem));
+  }
+}
+
+function renderAbout() {
+  const card = work.cards.find((each) => each.state === "succeeded") ?? work.cards[0];
+  const size = card?.result ?? { width: 0, height: 0 };
+  renderCommand(
+    curlFor(location.origin, {
+      name: card?.name ?? "photo.jpg",
+      choice: card?.choice ?? options.choice,
+      result: card?.result ?? (card ? null : { name: "big.jpg" }),
+      tooLarge: size.width * size.height > synchronousPixels,
+    }),
+  );
+}
+
+function renderTrouble() {
+  byId("error").hidden = !trouble;
+  byId("error").textContent = trouble?.() ?? "";
 }
 
 async function loadModels() {
+  if (loading) return;
+  loading = true;
   try {
-    models = await listModels();
-    sayError = null;
+    const { limits } = await discover();
+    work.limits = limits;
+    synchronousPixels = limits.sync_max_output_pixels;
+    options.setModels(await listModels());
+    renderTable(options.models);
+    cards.renewTexts(work.cards);
+    trouble = null;
   } catch (failure) {
     if (!(failure instanceof ProblemError)) throw failure;
-    sayError = () => problemText(failure.problem);
+    const { problem } = failure;
+    trouble = () => problemText(problem);
     // The page may be open before the models are: ask again.
-    if (failure.problem.code === "not_ready") setTimeout(loadModels, 1000);
+    if (problem.code === "not_ready") setTimeout(loadModels, MODELS_AGAIN_MS);
+  } finally {
+    loading = false;
   }
-  render();
+  renderTrouble();
+  renderStage();
+  renderAbout();
 }
 
-function firstPicture(transfer) {
-  return [...(transfer?.files ?? [])][0];
+function renewTexts() {
+  options.render();
+  cards.renewTexts(work.cards);
+  showing.renewTexts();
+  evaluation.renewTexts();
+  renderWork();
+  renderStage();
+  renderTrouble();
+  if (options.models.length) renderTable(options.models);
 }
 
-file.addEventListener("change", () => choose(file.files[0]));
-model.addEventListener("change", render);
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (picture && !running) start();
+work.onchange = changed;
+showing.onchange = () => {
+  cards.looked = showing.card?.id ?? null;
+  renderStage();
+};
+options.onchange = () => {
+  renderStage();
+  renderAbout();
+};
+listen(byId("drop"), inputById("file"), take);
+listenCopy();
+byId("all").addEventListener("click", () => void downloadAll());
+byId("clear").addEventListener("click", async () => {
+  for (const card of [...work.cards]) await remove(card);
 });
-element("cancel").addEventListener("click", () => running?.abort());
-document.addEventListener("paste", (event) => choose(firstPicture(event.clipboardData)));
-// The whole window takes a drop: a miss by an inch must not make the browser leave the page.
-document.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  drop.classList.add("over");
-});
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) drop.classList.remove("over");
-});
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  choose(firstPicture(event.dataTransfer));
-});
-for (const button of document.querySelectorAll("[data-language]")) {
-  button.addEventListener("click", () => {
-    setLanguage(button.dataset.language);
-    renewViewer();
-    render();
+for (const node of document.querySelectorAll("[data-language]")) {
+  node.addEventListener("click", () => {
+    setLanguage(node.getAttribute("data-language") ?? "en");
+    renewTexts();
   });
 }
+// Where there is room, the options are open; on a phone they are one line until they are wanted.
+const roomy = matchMedia("(min-width: 60rem)");
+const fold = () => byId("options-fold").toggleAttribute("open", roomy.matches);
+roomy.addEventListener("change", fold);
+fold();
+window.addEventListener("online", () => {
+  if (trouble) void loadModels();
+});
 
-applyLanguage();
-render();
-loadModels();
+cards.renderAll(work.cards);
+renderWork();
+renderStage();
+work.resume();
+void loadModels();
+const lately = work.cards.find((card) => card.state === "succeeded");
+if (lately) look(lately);
+else void showing.example();

@@ -1,121 +1,49 @@
-"""The page in Chromium: choose, enlarge, compare by keyboard, download."""
+"""The page in Chromium, the way that everybody goes: drop, see it done, compare, download."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.integration.http.live import RealServer, real_server
+from tests.browser.conftest import PHONE, Open
+from tests.browser.doing import LONG, enlarge, facts, has, shown, split
+from tests.integration.http.live import RealServer
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RealServer]:
-    with real_server(CHETKO_MAX_BODY_BYTES="2000000") as one:
-        yield one
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the browser complained about; tests that expect nothing else say so."""
-    return []
-
-
-@pytest.fixture
-def page(chromium: Any, server: RealServer, complaints: list[str]) -> Iterator[Any]:
-    context = chromium.new_context(locale="en-US", viewport={"width": 1000, "height": 900}, accept_downloads=True)
-    one = context.new_page()
-    one.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-    one.on("pageerror", lambda error: complaints.append(str(error)))
-    one.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
-    one.goto(server.url)
-    one.wait_for_selector("#model option", state="attached")
-    yield one
-    context.close()
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    y, x = np.mgrid[0:60, 0:80]
-    levels = np.stack([x * 3, y * 4, 255 - x * 3], axis=-1).astype(np.uint8)
-    path = tmp_path_factory.mktemp("photos") / "мой кот.png"
-    Image.fromarray(levels).save(path)
-    return path
-
-
-def shown(page: Any, selector: str, text: str | re.Pattern[str]) -> None:
-    """Waits for a text. Not by wait_for_function, which evaluates strings, which the page's policy forbids."""
-    from playwright.sync_api import expect
-
-    expect(page.locator(selector)).to_have_text(text, timeout=60_000)
-
-
-def enlarge(page: Any, file: Path) -> None:
-    page.set_input_files("#file", file)
-    page.click("#start")
-    page.wait_for_selector("#result:not([hidden])")
-    shown(page, "#status", re.compile("^(Done|Готово)"))
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def test_a_picture_is_enlarged_compared_and_downloaded(
     page: Any, server: RealServer, photo: Path, complaints: list[str]
 ) -> None:
     assert page.title() == "Chetko"
-    assert page.is_disabled("#start"), "there is no picture yet"
+    shown(page, "#stage-title", "An example")
+    assert page.is_hidden("#work")
     enlarge(page, photo)
-    assert page.evaluate("document.getElementById('after').naturalWidth") == 320
-    assert "320 × 240 pixels" in page.inner_text("#facts")
-    assert "fast/x4@" in page.inner_text("#facts")
+    assert "80 × 60 → 320 × 240" in facts(page)
+    assert page.inner_text(".card .status").startswith("Done in ")
+    assert page.inner_text("#stage-title") == "мой кот.png"
+    assert page.inner_text("#tag-left") == "Bicubic"
 
     slider = page.locator("#slider")
     assert slider.get_attribute("aria-label") == "Divider between before and after"
-    split = "document.getElementById('viewer').style.getPropertyValue('--split')"
-    clip = "getComputedStyle(document.getElementById('before-clip')).clipPath"
-    assert page.evaluate(split) == "50%"
-    before = page.evaluate(clip)
+    assert split(page) == 50
     slider.focus()
     for _ in range(10):
         page.keyboard.press("ArrowRight")
-    assert page.evaluate(split) == "60%"
-    assert page.evaluate(clip) != before
-    assert slider.get_attribute("aria-valuetext") == "60 percent before"
+    assert split(page) == 60
+    assert slider.get_attribute("aria-valuetext") == "60 percent"
     page.keyboard.press("Home")
-    assert page.evaluate(split) == "0%"
+    assert split(page) == 0
 
     with page.expect_download() as waiting:
-        page.click("#download")
+        page.click(".card .primary")
     assert waiting.value.suggested_filename == "мой кот_x4.png"
     saved = Path(waiting.value.path()).read_bytes()
     files = {"image": (photo.name, photo.read_bytes())}
@@ -125,101 +53,225 @@ def test_a_picture_is_enlarged_compared_and_downloaded(
     assert complaints == []
 
 
-def test_a_picture_can_be_dropped_and_pasted(page: Any, photo: Path, complaints: list[str]) -> None:
-    content = list(photo.read_bytes())
-    deliver = """([content, kind]) => {
-        const transfer = new DataTransfer();
-        transfer.items.add(new File([new Uint8Array(content)], kind + ".png", {type: "image/png"}));
-        const event = kind === "drop"
-            ? new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true})
-            : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true});
+DELIVER = """([content, kind]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(content)], kind + ".png", {type: "image/png"}));
+    const event = kind === "drop"
+        ? new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true})
+        : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true});
+    document.body.dispatchEvent(event);
+}"""
+
+
+@pytest.mark.slow
+def test_pictures_can_be_dropped_and_pasted(page: Any, photo: Path, complaints: list[str]) -> None:
+    for kind in ("drop", "paste"):
+        page.evaluate(DELIVER, [list(photo.read_bytes()), kind])
+        page.wait_for_selector(f".card[data-state=succeeded] h3:text-is('{kind}.png')", timeout=LONG)
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_dropped_folder_gives_its_pictures(page: Any, photo: Path, complaints: list[str]) -> None:
+    """A script cannot make a real folder: the reader of entries is given one that answers in two portions."""
+    drop = """(content) => {
+        const file = (name, type) => ({
+            isFile: true, isDirectory: false, name,
+            file: (resolve) => resolve(new File([new Uint8Array(content)], name, {type})),
+        });
+        const folder = (name, ...portions) => ({
+            isFile: false, isDirectory: true, name,
+            createReader: () => ({readEntries: (resolve) => resolve(portions.shift() ?? [])}),
+        });
+        const tree = folder("holiday", [file("b.png", "image/png"), file("notes.txt", "text/plain")],
+            [folder("more", [file("c.png", ""), file(".hidden.png", "image/png")])]);
+        const event = new Event("drop", {bubbles: true, cancelable: true});
+        event.dataTransfer = {files: [], items: [{kind: "file", webkitGetAsEntry: () => tree}]};
         document.body.dispatchEvent(event);
     }"""
-    for kind in ("drop", "paste"):
-        page.evaluate(deliver, [content, kind])
-        assert page.inner_text("#drop-title").startswith(f"{kind}.png")
-        assert page.is_enabled("#start")
+    page.evaluate(drop, list(photo.read_bytes()))
+    page.wait_for_selector(".card >> nth=1")
+    assert sorted(page.locator(".card h3").all_inner_texts()) == ["b.png", "c.png"]
+    page.wait_for_selector(".card[data-state=succeeded] >> nth=1", timeout=LONG)
     assert complaints == []
 
 
-def test_refusals_are_told_in_plain_words(page: Any, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
-    page.set_input_files("#file", broken)
-    page.click("#start")
-    page.wait_for_selector("#error:not([hidden])")
-    english = page.inner_text("#error")
-    assert len(english) > 15
-    assert "{" not in english
-    page.click("[data-language=ru]")
-    russian = page.inner_text("#error")
-    assert russian != english
-    assert page.is_enabled("#start"), "another attempt must be possible"
-
-    large = tmp_path / "large.png"
-    large.write_bytes(bytes(3_000_000))
-    page.set_input_files("#file", large)
-    page.click("#start")
-    shown(page, "#error", re.compile("2 МБ"))
-    page.click("[data-language=en]")
-    shown(page, "#error", re.compile("2 MB"))
-
-    empty = tmp_path / "empty.png"
-    empty.touch()
-    page.set_input_files("#file", empty)
-    page.click("#start")
-    shown(page, "#error", "The file is empty.")
-
-
-def test_it_speaks_russian_to_russian_browsers(
-    chromium: Any, server: RealServer, photo: Path, complaints: list[str]
+@pytest.mark.slow
+def test_many_are_done_and_come_as_one_zip(
+    page: Any, server: RealServer, photo: Path, tmp_path: Path, complaints: list[str]
 ) -> None:
-    context = chromium.new_context(locale="ru-RU", color_scheme="dark", viewport={"width": 390, "height": 800})
-    page = context.new_page()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(server.url)
-    page.wait_for_selector("#model option", state="attached")
-    assert page.get_attribute("html", "lang") == "ru"
-    assert "чётко" in page.inner_text("h1")
-    enlarge(page, photo)
-    assert page.inner_text("#download") == "Скачать"
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the phone"
-    untranslated = page.evaluate(
-        "[...document.querySelectorAll('[data-i18n]')].filter(n => !n.textContent || n.textContent === 'undefined')"
-        ".map(n => n.dataset.i18n)"
-    )
-    assert untranslated == []
-    page.click("[data-language=en]")
-    assert page.inner_text("#download") == "Download"
-    page.reload()
-    assert page.get_attribute("html", "lang") == "en", "the choice is not remembered"
+    other = tmp_path / "другой.jpg"
+    Image.open(photo).rotate(90, expand=True).save(other)
+    same = tmp_path / "again" / photo.name
+    same.parent.mkdir()
+    Image.open(photo).rotate(180).save(same)
+    enlarge(page, photo, other, same)
+    with page.expect_download() as waiting:
+        page.click("#all")
+    assert waiting.value.suggested_filename == "chetko.zip"
+    with zipfile.ZipFile(waiting.value.path()) as packed:
+        assert packed.testzip() is None
+        assert sorted(packed.namelist()) == sorted(["мой кот_x4.png", "мой кот_x4 (2).png", "другой_x4.jpg"])
+        files = {"image": (other.name, other.read_bytes())}
+        answer = httpx.post(f"{server.url}/v1/upscale?model=fast&scale=4", files=files, timeout=60)
+        assert packed.read("другой_x4.jpg") == answer.content
+    shown(page, "#work-status", re.compile("chetko.zip, .* is on its way"))
+    page.click("#clear")
+    page.wait_for_selector("#work", state="hidden")
+    shown(page, "#stage-title", "An example")
     assert complaints == []
-    context.close()
 
 
-def test_both_languages_have_the_same_texts(page: Any) -> None:
-    keys = """async () => {
-        const source = await (await fetch("/static/i18n.js")).text();
-        const { text, setLanguage } = await import("/static/i18n.js");
-        const names = [...source.matchAll(/^    (\\w+):/gm)].map(match => match[1]);
-        const missing = [];
-        for (const language of ["en", "ru"]) {
-            setLanguage(language);
-            for (const name of new Set(names)) if (text(name) === undefined && name !== "errorByStatus")
-                missing.push(language + "." + name);
-        }
-        return missing;
-    }"""
-    names = page.evaluate(keys.replace("text(name)", "text(name, {})"))
-    assert names == []
+@pytest.mark.slow
+def test_a_reload_forgets_nothing(page: Any, photo: Path, complaints: list[str]) -> None:
+    enlarge(page, photo)
+    page.reload()
+    page.wait_for_selector(".card[data-state=succeeded]")
+    shown(page, "#stage-title", "мой кот.png")
+    page.wait_for_selector(".thumbnail img")
+    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    assert page.inner_text("#tag-left") == "Bicubic", "the source is still there to be compared with"
+    with page.expect_download() as waiting:
+        page.click(".card .primary")
+    assert Image.open(waiting.value.path()).size == (320, 240)
+    assert complaints == []
 
 
-def test_a_long_wait_can_be_cancelled(page: Any, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_choice_is_used_remembered_and_told(page: Any, photo: Path, complaints: list[str]) -> None:
+    page.locator("#scales label", has_text="2×").click()
+    page.locator(".more summary").click()
+    page.select_option("#format", "webp")
+    page.fill("#quality", "55")
+    page.check("#strip")
+    page.locator("#strip").blur()
+    shown(page, "#choice", "Fast · 2× · WEBP")
+    enlarge(page, photo)
+    assert "80 × 60 → 160 × 120" in facts(page)
+    shown(page, "#curl", re.compile(re.escape("model=fast&scale=2&format=webp&quality=55&metadata=strip")))
+    assert "'image=@мой кот.png'" in page.inner_text("#curl")
+    with page.expect_download() as waiting:
+        page.click(".card .primary")
+    assert waiting.value.suggested_filename == "мой кот_x2.webp"
+    assert Image.open(waiting.value.path()).format == "WEBP"
+    page.reload()
+    page.wait_for_selector(".model", state="attached")
+    shown(page, "#choice", "Fast · 2× · WEBP")
+    page.locator("#scales label", has_text="4×").click()
+    page.click("#stage-actions >> text=Again with Fast")
+    page.wait_for_selector(".card[data-state=succeeded] .facts:has-text('320 × 240')", timeout=LONG)
+    assert page.locator(".card").count() == 1, "the new one takes the old one's place"
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_long_wait_can_be_cancelled_and_tried_again(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "slow.png"
     Image.effect_noise((900, 900), 60).save(path)
     page.set_input_files("#file", path)
-    page.click("#start")
-    page.click("#cancel")
-    shown(page, "#status", "Cancelled.")
-    assert page.is_enabled("#start")
-    assert page.is_hidden("#result")
+    page.click(".card button:has-text('Cancel')")
+    shown(page, ".card .status", "Cancelled.")
+    shown(page, "#stage-title", "An example")
+    page.click(".card button:has-text('Try again')")
+    page.wait_for_selector(".card:not([data-state=cancelled])")
+    page.click(".card button:has-text('Cancel')")
+    shown(page, ".card .status", "Cancelled.")
+    page.click(".card button:has-text('Remove')")
+    page.wait_for_selector("#work", state="hidden")
+
+
+@pytest.mark.slow
+def test_refusals_are_told_in_plain_words_of_both_languages(page: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(3_000_000))
+    words = tmp_path / "words.png"
+    words.write_bytes(b"no picture at all, only words")
+    for path, english, russian in (
+        (broken, re.compile(r"\w{3,}.*\."), re.compile("повреждён")),
+        (empty, "The file is empty. Choose another one.", "Файл пустой. Выберите другой."),
+        (large, re.compile("at most 2 MB"), re.compile("не больше 2 МБ")),
+        (words, re.compile(r"\w{3,}.*\."), re.compile("формат не поддерживается|не картинка")),
+    ):
+        page.click("[data-language=en]")
+        page.set_input_files("#file", path)
+        has(page, ".card >> nth=0", "data-state", "failed")
+        shown(page, ".card >> nth=0 >> .status", english)
+        assert "{" not in page.inner_text(".card >> nth=0 >> .status")
+        page.click("[data-language=ru]")
+        shown(page, ".card >> nth=0 >> .status", russian)
+        assert page.is_visible(".card >> nth=0 >> text=Ещё раз"), "another attempt must be possible"
+    page.evaluate(DELIVER.replace('".png", {type: "image/png"}', '".txt", {type: "text/plain"}'), [[1], "paste"])
+    shown(page, "#error", re.compile("Это не картинки"))
+    page.click("[data-language=en]")
+    shown(page, "#error", re.compile("These are no picture files"))
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_is_told_and_found_again(page: Any, photo: Path) -> None:
+    page.context.set_offline(True)
+    page.set_input_files("#file", photo)
+    shown(page, ".card .status", "The server cannot be reached. Check the connection and try again.")
+    page.context.set_offline(False)
+    page.click(".card button:has-text('Try again')")
+    page.wait_for_selector(".card[data-state=succeeded]", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_it_speaks_russian_to_russian_browsers_on_a_phone(open_page: Open, photo: Path, complaints: list[str]) -> None:
+    page = open_page(**{**PHONE, "locale": "ru-RU", "color_scheme": "dark"})
+    assert page.get_attribute("html", "lang") == "ru"
+    assert "чётко" in page.inner_text("h1")
+    enlarge(page, photo)
+    assert page.inner_text(".card .primary") == "Скачать"
+    wide = "[...document.querySelectorAll('body *')].filter(n => n.getBoundingClientRect().right > innerWidth + 1"
+    wide += " && !n.closest('.scrolls, .unseen, pre, .sprite')).map(n => n.id || n.className)"
+    assert page.evaluate(wide) == [], "the page is wider than the phone"
+    page.click("[data-language=en]")
+    assert page.inner_text(".card .primary") == "Download"
+    page.reload()
+    assert page.get_attribute("html", "lang") == "en", "the choice is remembered"
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_all_models_are_compared_and_saved(page: Any, complaints: list[str]) -> None:
+    page.click("#stage-actions >> text=Compare all models")
+    page.wait_for_selector("#compare-actions button", timeout=LONG)
+    labels = page.locator("#compare-strip strong").all_inner_texts()
+    assert labels[0] == "Bicubic"
+    assert "Fast" in labels
+    assert page.inner_text("#tag-left") == "Bicubic"
+    pressed = page.locator("#compare-strip [aria-pressed=true]")
+    assert pressed.count() == 2
+    page.locator("#compare-strip button").first.click()
+    assert page.inner_text("#tag-right") == "Bicubic"
+    with page.expect_download() as waiting:
+        page.click("#compare-actions >> text=Save as PNG")
+    assert waiting.value.suggested_filename == "kitten_compare.png"
+    strip = Image.open(waiting.value.path())
+    assert strip.width == 8 + len(labels) * (104 * 4 + 8)
+    assert strip.height == 26 + 78 * 4 + 22 + 8
+    page.click("#compare-close")
+    assert page.is_hidden("#compare")
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_the_first_load_is_small_and_from_here(open_page: Open, server: RealServer, complaints: list[str]) -> None:
+    page = open_page(reduced_motion="reduce")
+    sizes: dict[str, int] = {}
+    page.on("response", lambda answer: sizes.update({answer.url: answer.request.sizes()["responseBodySize"]}))
+    page.goto("about:blank")
+    page.context.clear_cookies()
+    page.goto(server.url)
+    page.wait_for_selector(".model .sample:not([hidden])", state="attached", timeout=LONG)
+    page.wait_for_load_state("networkidle")
+    assert {url for url in sizes if not url.startswith(("blob:", server.url, "about:"))} == set()
+    own = {url: size for url, size in sizes.items() if "/examples/" not in url and "/v1/upscale" not in url}
+    assert len(own) > 20
+    assert sum(own.values()) <= 200_000, own
+    assert complaints == []

@@ -62,6 +62,17 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CHETKO_PORT", "65536", "CHETKO_PORT must be at most 65535, not '65536'."),
         ("CHETKO_THREADS", "0", "CHETKO_THREADS must be at least 1, not '0'."),
         ("CHETKO_PLATFORM", "tpu", "CHETKO_PLATFORM must be one of auto, cpu or gpu, not 'tpu'."),
+        (
+            "CHETKO_EGRESS_ALLOWED_HOSTS",
+            "a,http://b/",
+            "CHETKO_EGRESS_ALLOWED_HOSTS takes name or name:port (IPv6 in brackets), without scheme and path, "
+            "not 'http://b/'.",
+        ),
+        (
+            "CHETKO_WEBHOOK_SECRET",
+            "whsec_c2hvcnQ=",
+            "CHETKO_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 random bytes.",
+        ),
         ("CHETKO_RECEIVE_IDLE_SECONDS", "soon", "CHETKO_RECEIVE_IDLE_SECONDS must be a number, not 'soon'."),
         ("CHETKO_RECEIVE_IDLE_SECONDS", "0", "CHETKO_RECEIVE_IDLE_SECONDS must be more than 0, not '0'."),
         ("CHETKO_RECEIVE_IDLE_SECONDS", "nan", "CHETKO_RECEIVE_IDLE_SECONDS must be a finite number, not 'nan'."),
@@ -110,3 +121,11 @@ def test_near_misses_are_told_and_other_variables_are_not() -> None:
 def test_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHETKO_MODELS_DIR", str(tmp_path))
     assert Settings().models_dir == tmp_path
+
+
+def test_addresses_that_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHETKO_EGRESS_ALLOWED_HOSTS", "Minio:9000, intern.example,[::1]:80")
+    monkeypatch.setenv("CHETKO_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    settings = Settings()
+    assert settings.egress_allowed_hosts == ("minio:9000", "intern.example", "[::1]:80")
+    assert "MfKQ9" not in repr(settings)

@@ -1,0 +1,87 @@
+// Everything that touches many pixels, away from the page's thread. pictures.js is its other side.
+
+import { bicubic } from "./bicubic.js";
+
+const SMALLEST_LEVEL = 1024; // a level this wide or high needs no smaller one beside it
+
+/** @type {Record<string, (given: any) => Promise<{ answer: any, transfer: Transferable[] }>>} */
+const WORK = {
+  /** @param {{ file: Blob, edge: number }} given */
+  async thumbnail({ file, edge }) {
+    const whole = await createImageBitmap(file);
+    const { width, height } = whole;
+    const share = Math.min(1, edge / Math.min(width, height));
+    const canvas = drawn(whole, Math.max(1, Math.round(width * share)), Math.max(1, Math.round(height * share)));
+    whole.close();
+    const blob = await canvas.convertToBlob({ type: "image/webp", quality: 0.85 });
+    return { answer: { width, height, blob }, transfer: [] };
+  },
+
+  /** @param {{ file: Blob }} given */
+  async levels({ file }) {
+    return withLevels(await createImageBitmap(file));
+  },
+
+  /** @param {{ file: Blob, width: number, height: number }} given */
+  async bicubic({ file, width, height }) {
+    const { data, width: from, height: high } = await pixelsOf(file);
+    const large = bicubic(data, from, high, width, height);
+    return withLevels(await createImageBitmap(new ImageData(large, width, height)));
+  },
+
+  /** @param {{ file: Blob, left: number, top: number, width: number, height: number }} given */
+  async crop({ file, left, top, width, height }) {
+    const part = await createImageBitmap(file, left, top, width, height);
+    const canvas = drawn(part, width, height);
+    part.close();
+    return { answer: await canvas.convertToBlob({ type: "image/png" }), transfer: [] };
+  },
+};
+
+self.onmessage = async ({ data: { id, work, given } }) => {
+  try {
+    const { answer, transfer } = await WORK[work](given);
+    self.postMessage({ id, answer }, { transfer });
+  } catch (failure) {
+    self.postMessage({ id, failure: failure instanceof Error ? failure.message : String(failure) });
+  }
+};
+
+/** @param {Blob} file */
+async function pixelsOf(file) {
+  const bitmap = await createImageBitmap(file);
+  const canvas = drawn(bitmap, bitmap.width, bitmap.height);
+  bitmap.close();
+  return context2d(canvas).getImageData(0, 0, canvas.width, canvas.height);
+}
+
+/** @param {ImageBitmap} bitmap */
+async function withLevels(bitmap) {
+  const levels = [bitmap];
+  let last = bitmap;
+  while (Math.max(last.width, last.height) > SMALLEST_LEVEL) {
+    last = drawn(last, Math.ceil(last.width / 2), Math.ceil(last.height / 2)).transferToImageBitmap();
+    levels.push(last);
+  }
+  return { answer: { width: bitmap.width, height: bitmap.height, levels }, transfer: levels };
+}
+
+/**
+ * @param {ImageBitmap} bitmap
+ * @param {number} width
+ * @param {number} height
+ */
+function drawn(bitmap, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = context2d(canvas);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, width, height);
+  return canvas;
+}
+
+/** @param {OffscreenCanvas} canvas */
+function context2d(canvas) {
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("This browser gives no canvas.");
+  return context;
+}
