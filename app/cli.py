@@ -25,8 +25,8 @@ exit codes:
 """
 
 _UPSCALE = """\
-Enlarges pictures. Each result gets its source's name with _x2 or _x4 added, beside the source or in the folder OUT.
-Folders are searched with all their subfolders, which are repeated under OUT; hidden files are left out, and so are
+Enlarges pictures. Each result gets its source's name with its factor added (_x4), beside the source or in the folder
+OUT. Folders are searched with all their subfolders, which are repeated under OUT; hidden files are left out, and so are
 results of earlier runs (photo_x4.png beside photo.jpg).
 """
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chetko",
-        description="Enlarges pictures 2x and 4x, natural and sharp.",
+        description="Enlarges pictures 1 to 8 times, natural and sharp.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -99,7 +99,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OUT",
         help="a folder (made if it is missing); for a single picture also a file, whose extension sets the format",
     )
-    upscale.add_argument("--scale", type=int, choices=(2, 4), default=4, help="factor (%(default)s)")
+    upscale.add_argument("--scale", type=_factor, default=4, metavar="1..8", help="factor (%(default)s)")
+    upscale.add_argument(
+        "--width", type=_from(1, 2**31 - 1), metavar="PX", help="width of the result, instead of --scale"
+    )
+    upscale.add_argument("--height", type=_from(1, 2**31 - 1), metavar="PX", help="height of the result")
+    upscale.add_argument(
+        "--fit",
+        choices=("inside", "cover", "exact"),
+        help="how a picture of another shape gets both: no larger than asked (the default), cropped around the centre, "
+        "stretched",
+    )
     upscale.add_argument("--model", metavar="NAME", help="one of `chetko models` (the default one)")
     upscale.add_argument(
         "--format",
@@ -167,6 +177,17 @@ def _add_keys_commands(keys: argparse.ArgumentParser) -> None:
     commands.add_parser("ls", help="list the keys, without their texts", description="Lists all valid keys.")
     revoke = commands.add_parser("revoke", help="make a key invalid at once", description="Makes a key invalid.")
     revoke.add_argument("id", metavar="ID", help="the key's id, as ls shows it: key_...")
+
+
+def _factor(text: str) -> float:
+    """An argparse type: a number in [1, 8]."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 8:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 8, not {text!r}")
+    return number
 
 
 def _from(least: int, most: int) -> Any:

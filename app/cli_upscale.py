@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import signal
 import sys
@@ -20,6 +21,7 @@ from app.imaging.decode import FIRST_FRAME_ONLY
 from app.imaging.formats import FORMATS, choose_format
 from app.imaging.header import read_header
 from app.imaging.picture import ImagingError
+from app.inference.course import check_options, plot_course
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report, enlarge
 from app.inference.errors import InferenceError
@@ -61,6 +63,8 @@ _NOTICES = {FIRST_FRAME_ONLY: "only the first of its frames or pages was enlarge
 # What ends a run besides Ctrl-C; a closed terminal hangs up.
 _ENDING = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
 _BAR = 24
+# What the names of results end with.
+_RESULT = re.compile(r"(_x[1-8](\.[0-9]+)?)+$")
 
 
 class UsageError(Exception):
@@ -93,7 +97,7 @@ def _upscale_files(options: argparse.Namespace, settings: Settings) -> int:
         jobs, missing = collect(options.inputs, options.output)
         options.format = _wanted_format(options, jobs)
         registry = Registry.load(model_folders(settings.models_dir))
-        variant = registry.find(options.model, options.scale)
+        check_options(_options(options), registry)
         engine = Engine(
             registry,
             platform=settings.platform,
@@ -106,7 +110,8 @@ def _upscale_files(options: argparse.Namespace, settings: Settings) -> int:
     try:
         with engine:
             # A damaged model file is told once, not for every picture.
-            engine.graph(variant, "uint8")
+            for variant in registry.passes(options.model, 1 if options.width or options.height else options.scale):
+                engine.graph(variant, "uint8")
             for sentence in missing:
                 _tell(f"chetko: {sentence}")
             failed = _enlarge_all(jobs, options, engine)
@@ -114,6 +119,23 @@ def _upscale_files(options: argparse.Namespace, settings: Settings) -> int:
         _tell(f"chetko: {error}")
         return 2
     return 1 if failed or missing else 0
+
+
+def _options(given: argparse.Namespace) -> Options:
+    if given.fit and not (given.width and given.height):
+        raise UsageError(f"--fit {given.fit} needs --width and --height.")
+    return Options(
+        model=given.model,
+        scale=given.scale,
+        width=given.width,
+        height=given.height,
+        fit=given.fit,
+        format=given.format,
+        quality=given.quality,
+        metadata=given.metadata,
+        equalize_colors=given.equalize_colors,
+        tile=given.tile,
+    )
 
 
 def collect(inputs: list[Path], output: str | None) -> tuple[list[Job], list[str]]:
@@ -156,7 +178,7 @@ def _pictures(folder: Path, out: Path | None) -> Iterator[Path]:
             path = Path(place) / name
             if name.startswith(".") or path.suffix.lower() not in _EXTENSIONS:
                 continue
-            original = path.stem.removesuffix("_x2").removesuffix("_x4")
+            original = _RESULT.sub("", path.stem)
             if original != path.stem and original in stems:
                 continue
             yield path
@@ -188,7 +210,7 @@ def _enlarge_all(jobs: list[Job], options: argparse.Namespace, engine: Engine) -
         try:
             # What codecs warn of is either refused in a sentence, or nothing to whoever waits for pictures.
             with warnings.catch_warnings(action="ignore"):
-                target = _target(job, options, written)
+                target = _target(job, options, written, engine.registry)
                 started = time.monotonic()
                 report = _enlarge_one(job.source, target, options, engine, progress)
             seconds = time.monotonic() - started
@@ -208,7 +230,7 @@ def _enlarge_all(jobs: list[Job], options: argparse.Namespace, engine: Engine) -
     return failed
 
 
-def _target(job: Job, options: argparse.Namespace, written: set[Path]) -> Path:
+def _target(job: Job, options: argparse.Namespace, written: set[Path], registry: Registry) -> Path:
     """The result's path; its extension is that of the format that ``options.format`` is for this picture.
 
     Raises FileProblemError when an earlier picture of this run has the same, and when the source is a pipe or a
@@ -219,8 +241,10 @@ def _target(job: Job, options: argparse.Namespace, written: set[Path]) -> Path:
     if job.target is not None:
         return job.target
     with job.source.open("rb") as source:
-        extension = FORMATS[choose_format(options.format, read_header(source).format)].extension
-    target = job.folder / f"{job.source.stem}_x{options.scale}.{extension}"
+        header = read_header(source)
+    extension = FORMATS[choose_format(options.format, header.format)].extension
+    factor = plot_course(_options(options), registry, header.width, header.height).factor
+    target = job.folder / f"{job.source.stem}_x{factor:.3g}.{extension}"
     if target.resolve() in written:
         raise FileProblemError(f"{target} is already the result of another picture of this run.")
     return target
@@ -238,15 +262,7 @@ def _enlarge_one(
         return enlarge(
             read,
             written,
-            Options(
-                model=options.model,
-                scale=options.scale,
-                format=options.format,
-                quality=options.quality,
-                metadata=options.metadata,
-                equalize_colors=options.equalize_colors,
-                tile=options.tile,
-            ),
+            _options(options),
             engine,
             # Whoever sits at the machine may use all of it; formats still say what they cannot hold.
             limits=Limits(max_input_pixels=None, max_output_pixels=None),

@@ -517,15 +517,21 @@ async def handle_problem(request: Request, error: Exception) -> Response:
     return (problem or unexpected(error, request.scope)).response(request.scope)
 
 
+def _bound(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _option_sentence(fault: Mapping[str, Any]) -> str:
     name, given, context = str(fault["loc"][-1]), fault.get("input"), fault.get("ctx", {})
     kind = str(fault["type"])
     demands = {
         "int_parsing": "must be a whole number",
         "int_parsing_size": "must be a much smaller number",
+        "float_parsing": "must be a number",
+        "finite_number": "must be a number",
         "bool_parsing": "must be true or false",
-        "greater_than_equal": f"must be at least {context.get('ge')}",
-        "less_than_equal": f"must be at most {context.get('le')}",
+        "greater_than_equal": f"must be at least {_bound(context.get('ge', 0))}",
+        "less_than_equal": f"must be at most {_bound(context.get('le', 0))}",
         "literal_error": f"must be {str(context.get('expected', '')).replace(chr(39), '')}",
         "string_too_short": "must not be empty",
         "string_too_long": f"must have at most {context.get('max_length')} characters",

@@ -47,6 +47,7 @@ from app.api.spool import IN_MEMORY_BYTES, open_spool
 from app.api.submission import IDEMPOTENCY, Received, jobs_of, look, reserved, submit
 from app.api.upload import FIELD, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
+from app.inference.course import check_options
 from app.jobs import Job
 from app.jobs.file_names import result_name
 from app.telemetry import metrics, traces
@@ -166,7 +167,8 @@ async def upscale(
     _refuse_repeated(request)
     backend = service.backend
     boundary = boundary_of(request.headers, service.upload_limits)
-    backend.registry.find(query.model, query.scale)
+    options = query.options()
+    check_options(options, backend.registry)
     preference = preference_of(request.headers)
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())
@@ -185,7 +187,7 @@ async def upscale(
                 return await _answer_job(service, request, job, preference, looked.output_pixels)
         target = open_spool()
         held.callback(service.disk.submit, target.close)
-        finished = await service.enlarge(backend, upload.file, target, query.options(), request.receive)
+        finished = await service.enlarge(backend, upload.file, target, options, request.receive)
         _count(finished)
         size = await asyncio.get_running_loop().run_in_executor(service.disk, _rewind, target)
         return PictureResponse(

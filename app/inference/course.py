@@ -68,9 +68,9 @@ def check_options(options: Options, registry: Registry) -> None:
 def plot_course(options: Options, registry: Registry, width: int, height: int) -> Course:
     """The course of a picture of ``width`` x ``height`` pixels.
 
-    Raises UnknownModelError, UnknownScaleError for a factor outside 1..8 or beyond the model, and ValueError for a
-    ``fit`` that needs both sides and has one.
+    Raises what ``check_options`` does, and UnknownScaleError too for a size that is not 1..8 times the picture's.
     """
+    check_options(options, registry)
     across, down, size = _size(options, width, height)
     factor = max(across, down)
     variants = registry.passes(options.model, factor)

@@ -62,6 +62,20 @@ def test_output_folder_scale_and_format(photo: Path, tmp_path: Path) -> None:
     assert (image.format, image.size) == ("JPEG", (166, 122))
 
 
+def test_any_factor_and_size(photo: Path, tmp_path: Path) -> None:
+    assert main(["upscale", str(photo), "--scale", "2.5"]) == 0
+    assert main(["upscale", str(photo), "--width", "249"]) == 0
+    cropped = tmp_path / "cropped.png"
+    size = ["--width", "200", "--height", "200", "--fit", "cover"]
+    assert main(["upscale", str(photo), "-o", str(cropped), *size]) == 0
+    assert _names(photo.parent)[-3:] == ["photo.png", "photo_x2.5.png", "photo_x3.png"]
+    assert Image.open(photo.parent / "photo_x2.5.png").size == (208, 152)
+    assert Image.open(photo.parent / "photo_x3.png").size == (249, 183)
+    assert Image.open(cropped).size == (200, 200)
+    assert main(["upscale", str(photo.parent), "-o", str(tmp_path / "again"), "--width", "10"]) == 1
+    assert main(["upscale", str(photo), *size[:2], "--fit", "cover"]) == 2
+
+
 @pytest.mark.parametrize(("name", "kind"), [("big.jpg", "JPEG"), ("big.TIF", "TIFF"), ("big.webp", "WEBP")])
 def test_the_output_files_extension_sets_the_format(photo: Path, tmp_path: Path, name: str, kind: str) -> None:
     assert main(["upscale", str(photo), "-o", str(tmp_path / name)]) == 0
@@ -211,7 +225,10 @@ def test_a_damaged_model_is_told_once(
     [
         [],
         ["upscale"],
-        ["upscale", "a.png", "--scale", "3"],
+        ["upscale", "a.png", "--scale", "9"],
+        ["upscale", "a.png", "--scale", "nan"],
+        ["upscale", "a.png", "--width", "0"],
+        ["upscale", "a.png", "--fit", "crop"],
         ["upscale", "a.png", "--quality", "0"],
         ["upscale", "a.png", "--quality", "101"],
         ["upscale", "a.png", "--tile", "15"],

@@ -46,7 +46,7 @@ def answer_to_head_only(server: Live, head: bytes) -> tuple[bytes, bytes, float]
         (post_head(LENGTH, "/v1/upscale?sclae=2"), 422, "unknown_option"),
         (post_head(LENGTH, "/v1/upscale?scale=9"), 422, "invalid_option"),
         (post_head(LENGTH, "/v1/upscale?scale=2&model=nope"), 422, "unknown_model"),
-        (post_head(LENGTH, "/v1/upscale?scale=4"), 422, "unknown_scale"),
+        (post_head(LENGTH, "/v1/upscale?scale=5"), 422, "unknown_scale"),
         (post_head(50_000_001), 413, "body_too_large"),
         (post_head(10**15), 413, "body_too_large"),
         (post_head(LENGTH, Content_Type="image/png"), 415, "not_multipart"),

@@ -99,11 +99,12 @@ def test_the_picture_is_described_as_binary_both_ways(document: dict[str, Any]) 
 
 def test_options_are_described(document: dict[str, Any]) -> None:
     parameters = {each["name"]: each for each in operations(document)["pictures-upscale"]["parameters"]}
-    assert set(parameters) == {"model", "scale", "format", "quality", "metadata", "equalize_colors"}
+    own = {"model", "scale", "width", "height", "fit", "format", "quality", "metadata", "equalize_colors"}
+    assert set(parameters) == own
     assert all(each["in"] == "query" and not each["required"] for each in parameters.values())
     assert all(each["description"] for each in parameters.values())
-    assert parameters["scale"]["schema"]["enum"] == [2, 4]
-    assert parameters["scale"]["schema"]["type"] == "integer"
+    scale = parameters["scale"]["schema"]
+    assert (scale["type"], scale["minimum"], scale["maximum"], scale["default"]) == ("number", 1, 8, 4)
 
 
 def test_the_committed_document_is_this_one(document: dict[str, Any]) -> None:
