@@ -25,13 +25,12 @@ from app.inference.errors import InferenceError
 from app.inference.registry import model_folders
 from app.inference.watch import ModelWatch
 from app.jobs import open_redis
-from app.jobs.connection import storage_of
 from app.jobs.data_folder import DataFolderError
 from app.jobs.eviction import EvictingQueueError, QueueAwayError, refuse_eviction
 from app.jobs.supervisor import PartFailedError, Supervisor
 from app.processes import processes_of
 from app.settings import Settings, misspelt
-from app.storage import Storage, StorageError
+from app.storage import Storage, StorageError, storage_of
 from app.telemetry import logs, traces
 from app.telemetry.exposition import Exposition
 
