@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check check openapi test-s3 page-tools page-types clean help
+.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check check \
+  openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
@@ -99,6 +100,12 @@ bench: install ## end-to-end overhead and speed, side by side in one run
 
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training
+
+bench-page: install ## browser memory and frame times while a 12-megapixel photo goes through the page
+	$(BIN)/python -m benchmarks.page
+
+screenshots: install ## the pictures of the page's states in docs/images (with fonts-inter, if it is there)
+	$(BIN)/python -m docs.make_screenshots
 
 load: install ## latency and memory of a running service under load
 	$(BIN)/python -m benchmarks.load

@@ -29,6 +29,7 @@ from app.jobs.tasks import Task
 from app.jobs.verdict import ModelChangedError
 from app.settings import Settings
 from app.storage import Storage
+from app.telemetry import metrics
 
 TARGET_SECONDS = 5.0
 """What a strip takes: as much is lost with a worker that dies."""
@@ -233,6 +234,8 @@ class Work:
     def _measured(self, course: Course, rows: float, seconds: float) -> dict[str, Any]:
         """The speed record of ``rows`` of the source."""
         pixels = rows * course.source[0] * course.scale**2
+        passes = "+".join(str(variant.scale) for variant in course.variants)
+        metrics.OUTPUT_MEGAPIXELS.labels(course.variants[0].manifest.name, passes, "job").inc(pixels / 1e6)
         manifest = course.variants[0].manifest
         name = speed_name(manifest.name, [variant.scale for variant in course.variants], manifest.version)
         return {"speed": {"name": name, "value": seconds / pixels * 1e6}}

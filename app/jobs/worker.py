@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ from app.jobs.verdict import judge
 from app.jobs.work import Work
 from app.settings import Settings
 from app.storage import Storage, StorageError, storage_of
+from app.telemetry import logs, metrics, traces
 
 BEAT_SECONDS = 0.5
 POLL_SECONDS = 0.05
@@ -179,8 +181,10 @@ class Worker:
         record = dict(zip(fields[::2], fields[1::2], strict=True))
         parsed = parse_task(task)
         running = self._running[task] = _Running(parsed)
+        logs.job_id.set(parsed.job)  # arq runs each task in a context of its own
         try:
-            await self._compute(running, job_from(parsed.job, record), record)
+            with traces.span(parsed.kind, parent=json.loads(record.get("trace") or "{}"), task=task):
+                await self._compute(running, job_from(parsed.job, record), record)
         finally:
             del self._running[task]
 
@@ -191,6 +195,7 @@ class Worker:
         speed = await self._speed(job.speed) if task.kind == "prepare" else None
         thread = loop.run_in_executor(
             None,
+            copy_context().run,
             lambda: self._work.do(
                 job, task, record, speed=speed, cancelled=running.stop.is_set, progress=_setter(running)
             ),
@@ -212,6 +217,7 @@ class Worker:
                 await self._end_thread(running, thread)
             await self._failed(task, error, int(record.get(f"tries:{_name(task)}", "0")))
         else:
+            metrics.TASKS.labels(task.kind, "done").inc()
             counts = await self._tell("complete", task.id, json.dumps(outcome))
             try:
                 if counts:
@@ -233,6 +239,7 @@ class Worker:
     async def _failed(self, task: Task, error: Exception, before: int) -> None:
         verdict = judge(error)
         _log.warning("%s failed (%s): %s", task.id, verdict.code, error, exc_info=error if verdict.log else None)
+        metrics.TASKS.labels(task.kind, "failed" if verdict.tries <= 1 else "retried").inc()
         if verdict.tries <= 1:
             await self._tell("fail", task.id, verdict.code, verdict.detail)
             return
