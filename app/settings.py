@@ -92,6 +92,20 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest picture taken in, in pixels, known before decoding; more gets 413.",
     )
+    decode_seconds: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that decoding one picture may take; then its decoder, a process of its own, is ended and "
+        "the picture gets 413.",
+    )
+    decode_memory_mb: int = Field(
+        2048,
+        ge=128,
+        le=1_048_576,
+        description="Memory in MiB that a decoder may take beside the decoded pixels; a picture that needs more gets "
+        "413.",
+    )
     sync_max_output_pixels: int = Field(
         16_000_000,
         ge=0,

@@ -195,6 +195,7 @@ class Service:
         self.disk.shutdown(wait=True, cancel_futures=True)
         if self._backend is not None:
             self._backend.engine.close()  # which also ends a warming up that is under way
+            self._backend.decoder.close()
         self._models.shutdown(wait=True, cancel_futures=True)
 
     async def enlarge(

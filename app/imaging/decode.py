@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,7 @@ _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 
 # (first stored row, colours (n, width, 1|3), alpha (n, width) or None)
 Bands = Iterator[tuple[int, Pixels, Pixels | None]]
+Empty = Callable[[tuple[int, ...], type[np.unsignedinteger[Any]]], Pixels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,11 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
         )
 
 
-def upright_picture(rows: StoredRows) -> Picture:
-    """All the rows in upright arrays; turning costs no copy, since they are filled through turned views."""
+def upright_picture(rows: StoredRows, *, empty: Empty = np.empty) -> Picture:
+    """All the rows in upright arrays; turning costs no copy, since they are filled through turned views.
+
+    ``empty(shape, dtype)`` gives the memory for them.
+    """
     height, width = rows.height, rows.width
     if swaps_axes(rows.orientation):
         height, width = width, height
@@ -116,9 +120,9 @@ def upright_picture(rows: StoredRows) -> Picture:
     alpha: Pixels | None = None
     for top, colours, opacity in rows.bands:
         if pixels is None:
-            pixels = np.empty((height, width, colours.shape[2]), dtype)
+            pixels = empty((height, width, colours.shape[2]), dtype)
             if opacity is not None:
-                alpha = np.empty((height, width), dtype)
+                alpha = empty((height, width), dtype)
         place = slice(top, top + colours.shape[0])
         stored_view(pixels, rows.orientation)[place] = colours
         if alpha is not None and opacity is not None:

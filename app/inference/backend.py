@@ -6,11 +6,15 @@ The service and the worker load it the same way, and follow changes of the model
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Protocol
 
+from app.imaging.decoder import IN_PROCESS, Decoder
+from app.inference.cpus import usable_cpus
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report, enlarge
 from app.inference.errors import BrokenModelError
@@ -44,6 +48,8 @@ class Backend:
     registry: Registry
     engine: Engine
     enlarge: Enlarge
+    decoder: Decoder = IN_PROCESS
+    """Reads the pictures; ``enlarge`` has it already. Whoever closes the engine closes it too."""
 
 
 def load_backend(settings: Settings, present: Backend | None = None) -> Backend:
@@ -76,6 +82,7 @@ def _load_backend(settings: Settings, registry: Registry, present: Backend | Non
             threads=settings.threads,
             tile_memory_mb=settings.tile_memory_mb,
         )
+    decoder = present.decoder if present is not None else _open_decoder(settings)
     try:
         for manifest in registry.models():
             for scale in manifest.scales:
@@ -83,10 +90,26 @@ def _load_backend(settings: Settings, registry: Registry, present: Backend | Non
     except BaseException:
         if present is None:
             engine.close()
+            decoder.close()
         raise
     if present is not None:
         _log.info("The models were read again: %s", _differences(present.registry, registry))
-    return Backend(registry, engine, enlarge)
+    return Backend(registry, engine, partial(enlarge, decoder=decoder), decoder)
+
+
+def _open_decoder(settings: Settings) -> Decoder:
+    """Processes that can be killed, where the system can hand open files to them; the first one is started here."""
+    if os.name != "posix":
+        return IN_PROCESS
+    from app.imaging.decode_pool import DecodePool  # noqa: PLC0415 - not on Windows
+
+    pool = DecodePool(
+        size=settings.max_active_pictures or usable_cpus() + 1,
+        seconds=settings.decode_seconds,
+        memory_mb=settings.decode_memory_mb,
+    )
+    pool.warm()
+    return pool
 
 
 def _differences(before: Registry, after: Registry) -> str:

@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 from app.imaging.alpha import constant_alpha
 from app.imaging.colour import to_srgb
-from app.imaging.decode import decode
+from app.imaging.decoder import IN_PROCESS, Decoder, DecodingCancelledError
 from app.imaging.encode import open_encoder
-from app.imaging.header import read_header
 from app.imaging.picture import Pixels
 from app.inference.course import check_options, plot_course
 from app.inference.engine import Engine
 from app.inference.equalized import equalized
+from app.inference.errors import UpscaleCancelledError
 from app.inference.options import Fit, Limits, Options
 from app.inference.result import (
     Report,
@@ -48,6 +48,7 @@ def enlarge(
     cancelled: Callable[[], bool] = never,
     progress: Callable[[float], None] | None = None,
     scratch: Path | None = None,
+    decoder: Decoder = IN_PROCESS,
 ) -> Report:
     """Reads the picture in ``source`` (seekable) and writes the enlarged one to ``target`` (for TIFF:
     seekable).
@@ -55,7 +56,7 @@ def enlarge(
     Blocks until ``target`` holds the whole result; after an error it holds a part or nothing, and is the
     caller's to remove. Everything that can be refused is refused from the header, before pixels are decoded.
     ``cancelled`` and ``progress`` as in ``upscale``. ``scratch``: folder for a temporary file of the output's
-    size in raw bytes, written only while colours are equalised (None: the system's).
+    size in raw bytes, written only while colours are equalised (None: the system's). ``decoder`` reads the source.
 
     Raises the ImagingError family (PictureTooLargeError ``output_too_large`` for an output above its limit),
     the InferenceError family, and ValueError for a format, quality or fit that does not exist.
@@ -63,11 +64,14 @@ def enlarge(
     check_options(options, engine.registry)
     started = time.perf_counter()
     source.seek(0)
-    header = read_header(source)
+    header = decoder.read_header(source)
     course = plot_course(options, engine.registry, header.width, header.height)
     wanted = check_header(header, course, options, limits)
     source.seek(0)
-    picture = decode(source, max_pixels=limits.max_input_pixels)
+    try:
+        picture = decoder.decode(source, max_pixels=limits.max_input_pixels, cancelled=cancelled)
+    except DecodingCancelledError as error:
+        raise UpscaleCancelledError("The picture was cancelled.") from error
     if picture.alpha is not None and drops_alpha(
         wanted, course, picture.channels + 1, picture.bits, constant_alpha(picture.alpha)
     ):

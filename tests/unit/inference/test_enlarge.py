@@ -143,7 +143,7 @@ def test_what_cannot_be_held_is_refused_before_decoding(
     def unreachable(*_: object, **__: object) -> None:
         raise AssertionError("pixels were decoded")
 
-    monkeypatch.setattr("app.inference.enlarge.decode", unreachable)
+    monkeypatch.setattr("app.imaging.decode.decode", unreachable)
     with pytest.raises(FormatCannotHoldError):
         _enlarge(engine, _file(np.zeros((1, 4200, 3), np.uint8)), format="webp")
     with pytest.raises(PictureTooLargeError):
