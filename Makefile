@@ -8,14 +8,15 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check check openapi test-s3 page-tools page-types clean help
+.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check check \
+  openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
-	@exec $(BIN)/chetko serve
+	@CHETKO_DATA_DIR="$${CHETKO_DATA_DIR:-$(CURDIR)/chetko-data}" exec $(BIN)/chetko serve
 
 test: install lint ## everything that must be green: lint, types, import rules, unit, integration, one browser path
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not faults"
 
 install: $(VENV)/.installed-test ## install all that `make test` needs, without running it
 
@@ -75,8 +76,15 @@ COMPILE := $(VENV)/ops/bin/uv pip compile --quiet --generate-hashes --python-ver
 check: test page-types docker-test k8s-check ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
 
+test-redis: install ## what uses the queue, against the redis-server of this machine instead of the embedded one
+	.ci/with-redis $(BIN)/pytest -m "not slow and not faults" tests/unit/jobs tests/integration/http/test_jobs.py \
+	  tests/integration/http/test_processes.py
+
+faults: install ## kill every process of a running service at the worst moments, fill its disk, measure it under load
+	$(BIN)/pytest -m faults tests/faults
+
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
-	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage
+	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage tests/unit/jobs
 
 page-tools: node_modules/.installed ## install what checks the page (npm): TypeScript, axe-core
 
@@ -92,6 +100,12 @@ bench: install ## end-to-end overhead and speed, side by side in one run
 
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training
+
+bench-page: install ## browser memory and frame times while a 12-megapixel photo goes through the page
+	$(BIN)/python -m benchmarks.page
+
+screenshots: install ## the pictures of the page's states in docs/images (with fonts-inter, if it is there)
+	$(BIN)/python -m docs.make_screenshots
 
 load: install ## latency and memory of a running service under load
 	$(BIN)/python -m benchmarks.load
