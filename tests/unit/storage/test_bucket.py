@@ -89,7 +89,7 @@ def test_an_absent_bucket_is_no_absent_object(s3_server: S3Server) -> None:
         assert code_of(use) == "storage_unavailable"
 
 
-@pytest.mark.parametrize("seekable", [False, True])
+@pytest.mark.parametrize("seekable", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_server_that_dies_in_an_upload(tmp_path: Path, seekable: bool) -> None:
     with start_s3(tmp_path) as server:
         store = connect(server)
