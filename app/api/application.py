@@ -28,6 +28,7 @@ from app.api.small_body import SmallBody
 from app.api.unread_body import UnreadBody
 from app.imaging.picture import ImagingError
 from app.inference.errors import InferenceError
+from app.jobs.egress import EgressError
 from app.jobs.errors import JobsError
 from app.storage import StorageError
 
@@ -64,7 +65,7 @@ def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
         ],
     )
     app.state.service = service
-    for kind in (Problem, ImagingError, InferenceError, JobsError, StorageError, HTTPException):
+    for kind in (Problem, ImagingError, InferenceError, JobsError, StorageError, EgressError, HTTPException):
         app.add_exception_handler(kind, handle_problem)
     app.add_exception_handler(RequestValidationError, _handle_validation)
     app.include_router(upscale.router)

@@ -36,6 +36,7 @@ from app.api.problems import (
     PictureTooLargeProblem,
     RangeProblem,
     RateLimitedProblem,
+    SourceAddressProblem,
     StorageUnavailableProblem,
     UnavailableProblem,
     UnknownJobProblem,
@@ -54,6 +55,8 @@ from app.api.uploads import upload_for_job
 from app.imaging.formats import FORMATS
 from app.inference.course import check_options
 from app.jobs import Event, Job, Webhook
+from app.jobs.downloads import download
+from app.jobs.egress import Gate
 
 router = APIRouter(tags=["jobs"])
 
@@ -141,6 +144,7 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
             IdempotencyBusyProblem,
             IdempotencyConflictProblem,
             RateLimitedProblem,
+            SourceAddressProblem,
             StorageUnavailableProblem,
             *_ALWAYS,
         ),
@@ -196,9 +200,26 @@ async def _fetch(service: Service, request: Request, source: SourceOfJob) -> Rec
         file = await asyncio.get_running_loop().run_in_executor(service.disk, storage.open, place.key)
         return Received(file, source.name or place.name)
     if source.url is not None:
-        raise InvalidBodyProblem("source.url is not taken by this service yet; upload the picture.")
+        return await _download(service, source.url, source.name)
     text = source.base64 or ""
     return Received(await asyncio.get_running_loop().run_in_executor(service.disk, _decoded, text), source.name)
+
+
+async def _download(service: Service, url: str, name: str | None) -> Received:
+    settings = service.settings
+    file = open_spool()
+    try:
+        found = await download(
+            Gate(settings.egress_allowed_hosts),
+            url,
+            limit_bytes=settings.max_body_bytes,
+            seconds=settings.download_seconds,
+            sink=file.write,
+        )
+    except BaseException:
+        service.disk.submit(file.close)
+        raise
+    return Received(file, name or found.name)
 
 
 def _decoded(text: str) -> BinaryIO:

@@ -30,6 +30,7 @@ from app.inference.errors import (
     UnknownScaleError,
     UpscaleCancelledError,
 )
+from app.jobs.egress import EgressError
 from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, JobsError
 from app.storage import StorageError
 from app.telemetry import metrics
@@ -333,6 +334,11 @@ class RangeProblem(Problem):
     status, code, title = 416, "range_not_satisfiable", "The range lies outside of the file"
 
 
+class SourceAddressProblem(Problem):
+    status, code, title = 422, "download_failed", "The picture cannot be fetched from its address"
+    codes = ("download_failed", "address_not_allowed")
+
+
 class IdempotencyBusyProblem(Problem):
     """Always with Retry-After."""
 
@@ -374,8 +380,11 @@ def of_picture(error: ImagingError | InferenceError) -> Problem | None:
     return None
 
 
-def of_job(error: JobsError | StorageError) -> Problem:
-    """The problem of what the queue or the store cannot do; what a store says is for the operator only."""
+def of_job(error: JobsError | StorageError | EgressError) -> Problem:
+    """The problem of what the queue, the store or a named address cannot do; what a store says is for the operator
+    only."""
+    if isinstance(error, EgressError):
+        return SourceAddressProblem(error.message, code=error.code)
     if isinstance(error, StorageError):
         if error.code == "storage_full":
             return StorageUnavailableProblem(
@@ -515,7 +524,7 @@ async def handle_problem(request: Request, error: Exception) -> Response:
                 "The body is not JSON. Send it as application/json.", code="invalid_json"
             ).response(request.scope)
         return of_http(error, request.scope).response(request.scope)
-    if isinstance(error, JobsError | StorageError):
+    if isinstance(error, JobsError | StorageError | EgressError):
         return of_job(error).response(request.scope)
     problem = of_picture(error) if isinstance(error, ImagingError | InferenceError) else None
     return (problem or unexpected(error, request.scope)).response(request.scope)

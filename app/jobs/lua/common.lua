@@ -51,8 +51,8 @@ local function put(id, task, score, time)
   local message = string.format('{"t":null,"f":"task","a":[],"k":{"v":%d,"task":"%s"},"et":%s}',
     C.message_version, task, whole(time))
   redis.call('SET', K.arq_job .. task, message, 'PX', C.task_life_ms)
-  redis.call('ZADD', K.queue, whole(score), task)
-  redis.call('HSET', K.tasks .. id, task, whole(score))
+  redis.call('ZADD', K.queue, score, task)
+  redis.call('HSET', K.tasks .. id, task, score)
 end
 
 -- Fair order: each task is stamped with the virtual time at which it would end if all jobs advanced at the same
@@ -65,8 +65,11 @@ local function enqueue(id, kind, picture, unit, cost)
   local tag = math.max(clock, tonumber(fields[2] or '0')) + math.max(1, cost)
   redis.call('HSET', K.job .. id, 'tag', whole(tag))
   local task = table.concat({id, fields[3], kind, picture, unit}, '.')
-  put(id, task, C.base[fields[1]] + tag, now())
-  return C.base[fields[1]] + tag
+  -- Behind the point the order of arrival, for equal stamps.
+  local arrival = redis.call('HINCRBY', K.clock, 'arrivals', 1) % 4096
+  local score = string.format('%.4f', C.base[fields[1]] + tag + arrival / 4096)
+  put(id, task, score, now())
+  return score
 end
 
 local function unqueue(task)
@@ -135,5 +138,5 @@ local function start(id)
     first = first or score
   end
   redis.call('ZADD', K.active, read(id, 'created')[1], id)
-  redis.call('ZADD', K.waiting, whole(first), id)
+  redis.call('ZADD', K.waiting, first, id)
 end

@@ -8,6 +8,7 @@ redis.call('HDEL', K.running, task)
 if not is_wanted(parts) then
   return 0
 end
+unqueue(task) -- arq will do it once more; a worker that dies before that leaves nothing
 redis.call('HDEL', K.tasks .. id, task)
 if redis.call('SADD', K.units .. id, parts.name) == 0 then
   return 0

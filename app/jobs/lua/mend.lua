@@ -11,7 +11,7 @@ for _, task in ipairs(redis.call('HKEYS', K.tasks .. id)) do
   if worker then
     redis.call('HDEL', K.suspects, task)
   elseif redis.call('ZSCORE', K.queue, task) == false or redis.call('EXISTS', K.arq_job .. task) == 0 then
-    put(id, task, tonumber(redis.call('HGET', K.tasks .. id, task)), time)
+    put(id, task, redis.call('HGET', K.tasks .. id, task), time)
     redis.call('DEL', K.arq_in_progress .. task)
     repaired = repaired + 1
   elseif redis.call('EXISTS', K.arq_in_progress .. task) == 1 then
