@@ -92,6 +92,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest picture taken in, in pixels, known before decoding; more gets 413.",
     )
+    evaluation_max_pixels: int = Field(
+        2_000_000,
+        ge=1,
+        description="Largest picture that POST /v1/evaluations takes, in pixels: all pictures of its answer are in one "
+        "document; more get 413.",
+    )
     decode_seconds: float = Field(
         60.0,
         gt=0,
