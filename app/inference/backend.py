@@ -41,6 +41,17 @@ class Enlarge(Protocol):
     ) -> Report: ...
 
 
+class HasEngine(Protocol):
+    """Whoever knows what computes at this moment: asked anew for each piece of work, it follows changed models."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def decoder(self) -> Decoder:
+        """The same for as long as the engine's device is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """What computes. Made in a thread by ``load_backend``, and made anew when the models change."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, cast
 
-from app.imaging.bands import SourceLayout, write_bands
-from app.imaging.header import read_header
-from app.inference.backend import Backend
+from app.imaging.bands import SourceLayout
+from app.imaging.decoder import DecodingCancelledError
+from app.inference.backend import HasEngine
 from app.inference.course import Course, plot_course
+from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
 from app.inference.errors import UpscaleCancelledError
 from app.inference.options import Limits, Options
@@ -57,6 +58,7 @@ class _Call:
     task: Task
     options: Options
     course: Course
+    engine: Engine
     cancelled: Callable[[], bool]
     progress: Callable[[float], None]
 
@@ -68,7 +70,7 @@ class _Call:
 class Work:
     """The hands of one worker."""
 
-    def __init__(self, storage: Storage, backend: Backend, settings: Settings) -> None:
+    def __init__(self, storage: Storage, backend: HasEngine, settings: Settings) -> None:
         self._storage = storage
         self._backend = backend
         self._settings = settings
@@ -94,10 +96,11 @@ class Work:
             return self._pack(job, record, cancelled, progress)
         options = Options.from_json({**job.options, "model": job.model})
         source = job.sources[task.picture]
-        course = plot_course(options, self._backend.registry, source.width, source.height)
+        engine = self._backend.engine  # the same until the end, whatever becomes of the models meanwhile
+        course = plot_course(options, engine.registry, source.width, source.height)
         if course.variants[0].manifest.version != job.model_version:
             raise ModelChangedError
-        call = _Call(job, task, options, course, cancelled, progress)
+        call = _Call(job, task, options, course, engine, cancelled, progress)
         if task.kind == "prepare":
             return self._prepare(call, None if speed is None else speed / 1e6)
         token = record[f"plan:{task.picture}"]
@@ -130,11 +133,20 @@ class Work:
             self._storage.put(places.band(job.home, picture, token, number), rows)
 
         with self._storage.open(call.source.key) as file:
-            layout = write_bands(file, keep, max_pixels=self._settings.max_input_pixels, metadata=call.options.metadata)
+            try:
+                layout = self._backend.decoder.write_bands(
+                    file,
+                    keep,
+                    max_pixels=self._settings.max_input_pixels,
+                    metadata=call.options.metadata,
+                    cancelled=call.cancelled,
+                )
+            except DecodingCancelledError as error:
+                raise UpscaleCancelledError("The picture was cancelled.") from error
         strips = plan_strips(
             layout,
             call.options,
-            self._backend.engine,
+            call.engine,
             seconds_per_pixel=seconds_per_pixel,
             target_seconds=TARGET_SECONDS,
         )
@@ -150,16 +162,19 @@ class Work:
     def _whole(self, call: _Call) -> dict[str, Any]:
         began = time.perf_counter()
         with self._storage.open(call.source.key) as file:
-            wanted = output_format(call.options, call.source.format, has_alpha=read_header(file).has_alpha)
+            wanted = output_format(
+                call.options, call.source.format, has_alpha=self._backend.decoder.read_header(file).has_alpha
+            )
 
             def write(target: BinaryIO) -> Report:
                 return enlarge(
                     file,
                     target,
                     call.options,
-                    self._backend.engine,
+                    call.engine,
                     limits=Limits(self._settings.max_input_pixels, None),
                     cancelled=call.cancelled,
+                    decoder=self._backend.decoder,
                 )
 
             result, report = self._write(call, wanted, write)
@@ -175,7 +190,7 @@ class Work:
             lambda number: self._storage.get(places.band(home, picture, token, number)),
             strip,
             call.options,
-            self._backend.engine,
+            call.engine,
             cancelled=call.cancelled,
         )
         seconds = time.perf_counter() - began
@@ -194,9 +209,9 @@ class Work:
                 lambda number: self._storage.get(places.strip(home, picture, token, number)),
                 target,
                 call.options,
-                registry=self._backend.registry,
+                registry=call.engine.registry,
                 get=lambda number: self._storage.get(places.band(home, picture, token, number)),
-                threads=self._backend.engine.threads,
+                threads=call.engine.threads,
                 cancelled=call.cancelled,
                 progress=call.progress,
             )

@@ -22,7 +22,7 @@ from arq.worker import Worker as ArqWorker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.inference.backend import Backend
+from app.inference.backend import HasEngine
 from app.inference.errors import UpscaleCancelledError
 from app.jobs import keys
 from app.jobs.connection import open_redis
@@ -55,7 +55,7 @@ class _Running:
     progress: float = 0.0
 
 
-def run_worker(settings: Settings, backend: Backend) -> int:
+def run_worker(settings: Settings, backend: HasEngine) -> int:
     """Works until SIGTERM or SIGINT; a task that runs then gets ``drain_seconds`` to end, and goes back into the queue
     otherwise. Gives the process's exit code: 0. ``settings.redis_url`` must be set, as it is for every worker."""
     assert settings.redis_url is not None  # noqa: S101 - the command checks it
@@ -75,7 +75,7 @@ def run_worker(settings: Settings, backend: Backend) -> int:
 class Worker:
     """One worker of one event loop. One task at a time: when it dies, it is known what killed it."""
 
-    def __init__(self, settings: Settings, storage: Storage, redis: Redis, backend: Backend) -> None:
+    def __init__(self, settings: Settings, storage: Storage, redis: Redis, backend: HasEngine) -> None:
         """``redis`` is closed when the worker ends."""
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._settings = settings
