@@ -32,7 +32,8 @@ def settings() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default is None or field.default_factory is not None else _plain(field.default)
         takes = _takes(field.annotation, field.metadata)
-        rows.append((f"`{PREFIX}{name.upper()}`", takes, f"`{default}`" if default != "" else "–", field.description or ""))
+        shown = f"`{default}`" if default else "–"
+        rows.append((f"`{PREFIX}{name.upper()}`", takes, shown, field.description or ""))
     return _page(
         "Settings",
         "Read once at start from environment variables; an empty variable is an unset one. What is wrong with them is "
@@ -72,8 +73,8 @@ def metrics() -> str:
     rows += [(f"`{family.name}`", family.type, "–", family.documentation) for family in looked_up]
     return _page(
         "Metrics",
-        "Served at `/metrics` of `CHETKO_METRICS_PORT`, with `process_*` of the process that answers. Gauges are looked "
-        "up when Prometheus asks; numbers of a queue that does not answer are left out.",
+        "Served at `/metrics` of `CHETKO_METRICS_PORT`, with `process_*` of the process that answers. Gauges are "
+        "looked up when Prometheus asks; numbers of a queue that does not answer are left out.",
         _table(("name", "type", "labels", "what it tells"), sorted(rows)),
     )
 
@@ -94,8 +95,8 @@ def manifest() -> str:
         parts.append(_table(("field", "takes", "required", "what it means"), rows))
     return _page(
         "The manifest of a model",
-        "`manifest.json` lies beside the ONNX files. `chetko-export` writes it; fields that the service does not know are "
-        "kept and ignored.",
+        "`manifest.json` lies beside the ONNX files. `chetko-export` writes it; fields that the service does not know "
+        "are kept and ignored.",
         "\n".join(parts),
     )
 
@@ -162,12 +163,14 @@ def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _takes(annotation: Any, metadata: Iterable[Any]) -> str:
-    text = annotation.__name__ if inspect.isclass(annotation) and not hasattr(annotation, "__args__") else str(annotation)
+    plain = inspect.isclass(annotation) and not hasattr(annotation, "__args__")
+    text = annotation.__name__ if plain else str(annotation)
     text = re.sub(r"\b(?:[a-z_]+\.)+([A-Za-z])", r"\1", text).replace("NoneType", "None").replace(" | None", "")
     if text.startswith("Literal["):
         text = text.removeprefix("Literal[").removesuffix("]").replace("'", "").replace(", ", " \\| ")
     words = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "at least {} long"}
-    bounds = [form.format(getattr(item, name)) for item in metadata for name, form in words.items() if hasattr(item, name)]
+    given = ((getattr(item, name, None), form) for item in metadata for name, form in words.items())
+    bounds = [form.format(value) for value, form in given if value is not None]
     names = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false", "Path": "path"}
     return ", ".join([names.get(text, text), *bounds]).replace("tuple[str, ...]", "texts, separated by commas")
 
