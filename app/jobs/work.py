@@ -13,8 +13,9 @@ from typing import Any, BinaryIO, cast
 
 from app.imaging.bands import SourceLayout, write_bands
 from app.imaging.header import read_header
-from app.inference.backend import Backend
+from app.inference.backend import HasEngine
 from app.inference.course import Course, plot_course
+from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
 from app.inference.errors import UpscaleCancelledError
 from app.inference.options import Limits, Options
@@ -28,6 +29,7 @@ from app.jobs.tasks import Task
 from app.jobs.verdict import ModelChangedError
 from app.settings import Settings
 from app.storage import Storage
+from app.telemetry import metrics
 
 TARGET_SECONDS = 5.0
 """What a strip takes: as much is lost with a worker that dies."""
@@ -56,6 +58,7 @@ class _Call:
     task: Task
     options: Options
     course: Course
+    engine: Engine
     cancelled: Callable[[], bool]
     progress: Callable[[float], None]
 
@@ -67,7 +70,7 @@ class _Call:
 class Work:
     """The hands of one worker."""
 
-    def __init__(self, storage: Storage, backend: Backend, settings: Settings) -> None:
+    def __init__(self, storage: Storage, backend: HasEngine, settings: Settings) -> None:
         self._storage = storage
         self._backend = backend
         self._settings = settings
@@ -93,10 +96,11 @@ class Work:
             return self._pack(job, record, cancelled, progress)
         options = Options.from_json({**job.options, "model": job.model})
         source = job.sources[task.picture]
-        course = plot_course(options, self._backend.registry, source.width, source.height)
+        engine = self._backend.engine  # the same until the end, whatever becomes of the models meanwhile
+        course = plot_course(options, engine.registry, source.width, source.height)
         if course.variants[0].manifest.version != job.model_version:
             raise ModelChangedError
-        call = _Call(job, task, options, course, cancelled, progress)
+        call = _Call(job, task, options, course, engine, cancelled, progress)
         if task.kind == "prepare":
             return self._prepare(call, None if speed is None else speed / 1e6)
         token = record[f"plan:{task.picture}"]
@@ -133,7 +137,7 @@ class Work:
         strips = plan_strips(
             layout,
             call.options,
-            self._backend.engine,
+            call.engine,
             seconds_per_pixel=seconds_per_pixel,
             target_seconds=TARGET_SECONDS,
         )
@@ -156,7 +160,7 @@ class Work:
                     file,
                     target,
                     call.options,
-                    self._backend.engine,
+                    call.engine,
                     limits=Limits(self._settings.max_input_pixels, None),
                     cancelled=call.cancelled,
                 )
@@ -174,7 +178,7 @@ class Work:
             lambda number: self._storage.get(places.band(home, picture, token, number)),
             strip,
             call.options,
-            self._backend.engine,
+            call.engine,
             cancelled=call.cancelled,
         )
         seconds = time.perf_counter() - began
@@ -193,9 +197,9 @@ class Work:
                 lambda number: self._storage.get(places.strip(home, picture, token, number)),
                 target,
                 call.options,
-                registry=self._backend.registry,
+                registry=call.engine.registry,
                 get=lambda number: self._storage.get(places.band(home, picture, token, number)),
-                threads=self._backend.engine.threads,
+                threads=call.engine.threads,
                 cancelled=call.cancelled,
                 progress=call.progress,
             )
@@ -230,6 +234,8 @@ class Work:
     def _measured(self, course: Course, rows: float, seconds: float) -> dict[str, Any]:
         """The speed record of ``rows`` of the source."""
         pixels = rows * course.source[0] * course.scale**2
+        passes = "+".join(str(variant.scale) for variant in course.variants)
+        metrics.OUTPUT_MEGAPIXELS.labels(course.variants[0].manifest.name, passes, "job").inc(pixels / 1e6)
         manifest = course.variants[0].manifest
         name = speed_name(manifest.name, [variant.scale for variant in course.variants], manifest.version)
         return {"speed": {"name": name, "value": seconds / pixels * 1e6}}
