@@ -36,7 +36,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         sync_playwright() as playwright,
-        real_server(CHETKO_DATA_DIR=folder, CHETKO_MAX_BODY_BYTES="5000000") as server,
+        real_server(worker=True, CHETKO_DATA_DIR=folder, CHETKO_MAX_BODY_BYTES="5000000") as server,
     ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for name in given.states or STATES:
