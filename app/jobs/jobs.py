@@ -9,10 +9,10 @@ import json
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from redis.asyncio import Redis
 
@@ -20,10 +20,12 @@ from app.imaging.header import read_header
 from app.jobs import keys, places
 from app.jobs.changes import Changes
 from app.jobs.connection import queue_errors
+from app.jobs.egress import Gate
 from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, QueueUnavailableError
 from app.jobs.janitor import Janitor
 from app.jobs.model import Event, Health, Job, NewJob, Source, job_from, record_of
 from app.jobs.scripts import Scripts
+from app.jobs.webhooks import Webhooks
 from app.settings import Settings
 from app.storage import Storage, StorageError
 
@@ -45,19 +47,48 @@ class Jobs:
     Every method raises QueueUnavailableError where Redis does not answer, and those that touch bytes StorageError.
     """
 
-    def __init__(self, redis: Redis, storage: Storage, settings: Settings) -> None:
-        """``redis``: as ``open_redis`` makes them; closing it stays the caller's."""
+    def __init__(
+        self,
+        redis: Redis,
+        storage: Storage,
+        settings: Settings,
+        *,
+        document: Callable[[Job], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """``redis``: as ``open_redis`` makes them; closing it stays the caller's. ``document``: what webhooks tell of a
+        job; without it, and without a secret in the settings, none are sent."""
         self.storage = storage
         self._settings = settings
         self._redis = redis
         self._run = Scripts(self._redis)
         self._changes = Changes(self._redis)
         self._janitor = Janitor(self._redis, self._run, storage)
+        self._document = document
+        self._webhooks: Webhooks | None = None
+        if document is not None and settings.webhook_secret is not None:
+            gate = Gate(settings.egress_allowed_hosts)
+            self._webhooks = Webhooks(redis, gate, settings.webhook_secret.get_secret_value())
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def sends_webhooks(self) -> bool:
+        """Whether a job's webhook will be told."""
+        return self._webhooks is not None
 
     async def connect(self) -> None:
         """Begins to listen and to keep order; does not wait for Redis, which may come later."""
         self._tasks = [asyncio.create_task(self._changes.listen()), asyncio.create_task(self._janitor.keep_order())]
+        if self._webhooks is not None:
+            self._tasks.append(asyncio.create_task(self._webhooks.run(self._told)))
+
+    async def _told(self, id: str, event: str) -> tuple[str, Mapping[str, Any]] | None:  # noqa: A002
+        """Whom to tell of a job's event, and what; None where nobody asked for it."""
+        job = await self.get(id)
+        if job is None or job.webhook is None or self._document is None:
+            return None
+        if job.webhook.events and event not in job.webhook.events:
+            return None
+        return job.webhook.url, self._document(job)
 
     async def close(self) -> None:
         """Ends what ``connect`` began."""

@@ -9,12 +9,12 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from app.imaging.bands import SourceLayout, write_bands
 from app.imaging.header import read_header
-from app.inference.backend import Backend
 from app.inference.course import Course, plot_course
+from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
 from app.inference.errors import UpscaleCancelledError
 from app.inference.options import Limits, Options
@@ -56,12 +56,20 @@ class _Call:
     task: Task
     options: Options
     course: Course
+    engine: Engine
     cancelled: Callable[[], bool]
     progress: Callable[[float], None]
 
     @property
     def source(self) -> Source:
         return self.job.sources[self.task.picture]
+
+
+class Backend(Protocol):
+    """What computes; exchanged when the models change, which a task that runs does not notice."""
+
+    @property
+    def engine(self) -> Engine: ...
 
 
 class Work:
@@ -93,10 +101,11 @@ class Work:
             return self._pack(job, record, cancelled, progress)
         options = Options.from_json({**job.options, "model": job.model})
         source = job.sources[task.picture]
-        course = plot_course(options, self._backend.registry, source.width, source.height)
+        engine = self._backend.engine
+        course = plot_course(options, engine.registry, source.width, source.height)
         if course.variants[0].manifest.version != job.model_version:
             raise ModelChangedError
-        call = _Call(job, task, options, course, cancelled, progress)
+        call = _Call(job, task, options, course, engine, cancelled, progress)
         if task.kind == "prepare":
             return self._prepare(call, None if speed is None else speed / 1e6)
         token = record[f"plan:{task.picture}"]
@@ -133,7 +142,7 @@ class Work:
         strips = plan_strips(
             layout,
             call.options,
-            self._backend.engine,
+            call.engine,
             seconds_per_pixel=seconds_per_pixel,
             target_seconds=TARGET_SECONDS,
         )
@@ -156,7 +165,7 @@ class Work:
                     file,
                     target,
                     call.options,
-                    self._backend.engine,
+                    call.engine,
                     limits=Limits(self._settings.max_input_pixels, None),
                     cancelled=call.cancelled,
                 )
@@ -174,7 +183,7 @@ class Work:
             lambda number: self._storage.get(places.band(home, picture, token, number)),
             strip,
             call.options,
-            self._backend.engine,
+            call.engine,
             cancelled=call.cancelled,
         )
         seconds = time.perf_counter() - began
@@ -193,9 +202,9 @@ class Work:
                 lambda number: self._storage.get(places.strip(home, picture, token, number)),
                 target,
                 call.options,
-                registry=self._backend.registry,
+                registry=call.engine.registry,
                 get=lambda number: self._storage.get(places.band(home, picture, token, number)),
-                threads=self._backend.engine.threads,
+                threads=call.engine.threads,
                 cancelled=call.cancelled,
                 progress=call.progress,
             )

@@ -21,7 +21,6 @@ from arq.worker import Worker as ArqWorker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.inference.backend import Backend
 from app.inference.errors import UpscaleCancelledError
 from app.jobs import keys
 from app.jobs.connection import open_redis
@@ -29,7 +28,7 @@ from app.jobs.model import Job, job_from
 from app.jobs.scripts import MESSAGE_VERSION, Scripts
 from app.jobs.tasks import ALLOWED_SECONDS, Task, parse_task
 from app.jobs.verdict import judge
-from app.jobs.work import Work
+from app.jobs.work import Backend, Work
 from app.settings import Settings
 from app.storage import Storage, StorageError, storage_of
 
