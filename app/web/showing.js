@@ -17,6 +17,9 @@ const EXAMPLE = { width: 480, height: 325, scale: 4, x: 0.43, y: 0.5 };
 
 /** @typedef {{ name: string, file: Blob | null, width: number, height: number }} Source of what is shown */
 
+/** There are no tiles of a result that is too large to be held whole. */
+class TooLargeError extends Error {}
+
 export class Showing {
   /** @type {Source | null} null while only an example's picture is there and not its file */
   source = null;
@@ -93,7 +96,8 @@ export class Showing {
       this.#show(left, { layer: pair.after, label: () => label }, pair.before ? () => "" : () => TEXT().stage.noBefore);
     } catch (failure) {
       if (turn !== this.#turn) return;
-      if (failure instanceof UndecodableError) this.#say(TEXT().stage.undecodable);
+      if (failure instanceof TooLargeError) this.#say(TEXT().stage.tooLarge);
+      else if (failure instanceof UndecodableError) this.#say(TEXT().stage.undecodable);
       else if (failure instanceof ProblemError) this.#say(problemText(failure.problem));
       else throw failure;
     } finally {
@@ -111,7 +115,7 @@ export class Showing {
       const tiles = await tilesOf(card.job.links.tiles);
       if (tiles) return tiles;
     }
-    if (result.width * result.height > WHOLE_PIXELS) throw new UndecodableError("too large to be held");
+    if (result.width * result.height > WHOLE_PIXELS) throw new TooLargeError();
     const after = new BitmapLayer(await levelsOf(await this.work.resultOf(card)));
     const source = await kept(card.id, "source");
     try {

@@ -11,6 +11,8 @@ import { unwatch, watch } from "./watch.js";
 const SENDING = 2; // at once
 const THUMBNAIL = 168; // pixels of the shorter side
 const THUMBNAIL_PIXELS = 60e6; // larger pictures are not decoded here: 4 bytes for each of these
+const BUSY = "idempotency_in_progress"; // another send of the same card is under way
+const BUSY_MS = 1500;
 const ENDED = new Set(["succeeded", "failed", "cancelled", "expired"]);
 
 /** @param {Card} card */
@@ -140,13 +142,24 @@ export class Work {
         await this.#answered(card, answer);
       }
     } catch (failure) {
-      if (failure instanceof ProblemError) this.#fail(card, failure.problem);
+      if (failure instanceof ProblemError && failure.problem.code === BUSY) this.#sendLater(card);
+      else if (failure instanceof ProblemError) this.#fail(card, failure.problem);
       else if (failure instanceof DOMException && failure.name === "AbortError") this.#end(card, "cancelled");
       else throw failure;
     } finally {
       this.#sending.delete(card.id);
       this.#sendNext();
     }
+  }
+
+  /** The page was reloaded while it sent, and the service has not noticed yet. @param {Card} card */
+  #sendLater(card) {
+    Object.assign(card, { state: "waiting", progress: null });
+    this.#changed(card);
+    setTimeout(() => {
+      this.#ready.add(card.id);
+      this.#sendNext();
+    }, BUSY_MS);
   }
 
   /**

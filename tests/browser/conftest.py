@@ -62,7 +62,13 @@ def open_page(chromium: Any, server: RealServer, complaints: list[str]) -> Itera
         one = chromium.new_context(**{"locale": "en-US", "viewport": size, "accept_downloads": True, **context})
         contexts.append(one)
         page = one.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        # Until serve starts a queue, the page is refused as a job first (503) and then answered at once.
+        page.on(
+            "console",
+            lambda said: (
+                complaints.append(said.text) if said.type in ("error", "warning") and "503" not in said.text else None
+            ),
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(url or server.url)
         page.wait_for_selector(".model", state="attached")

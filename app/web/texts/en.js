@@ -116,6 +116,7 @@ const en = {
     loading: "Loading the result…",
     noBefore: "This browser cannot show the original, so there is only the result.",
     undecodable: "This browser cannot show this result. The download is fine.",
+    tooLarge: "This result is too large to be shown here. The download is fine.",
     compareAll: "Compare all models",
     share: "Copy link",
     /** @param {{ date: string }} values */

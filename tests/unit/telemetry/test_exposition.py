@@ -8,12 +8,15 @@ import sys
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.api.service_metrics import QueueHealth, QueueMetrics
 from app.telemetry import metrics
 from app.telemetry.exposition import Exposition
 
@@ -29,11 +32,13 @@ import os, signal
 from app.telemetry.exposition import share_between_processes, shown_by_parent
 share_between_processes()
 assert shown_by_parent()
+from app.api.service_metrics import QueueHealth, QueueMetrics
 from app.telemetry import metrics
 metrics.PROBLEMS.labels("overloaded", "503").inc(2)
 metrics.BATCH_TILES.labels("cpu").observe(4)
 os.kill(os.getpid(), signal.SIGKILL)
 '''
+from app.api.service_metrics import QueueHealth, QueueMetrics
 from app.telemetry import metrics
 metrics.PROBLEMS.labels("overloaded", "503").inc(3)
 assert subprocess.run([sys.executable, "-c", child]).returncode == -signal.SIGKILL
@@ -117,3 +122,24 @@ def test_names_follow_prometheus_customs() -> None:
         assert family.name.startswith("chetko_")
         assert family.documentation.endswith(".")
         assert len(family.documentation) > 20
+
+
+def test_numbers_of_a_queue_that_does_not_answer_are_left_out() -> None:
+    health = SimpleNamespace(
+        queue_reachable=True, storage_writable=False, workers=2, queued=0, active=3, oldest_seconds=None
+    )
+
+    def shown() -> dict[str, float]:
+        families = QueueMetrics(lambda: cast("QueueHealth", health)).collect()
+        return {sample.name: sample.value for family in families for sample in family.samples}
+
+    assert shown() == {
+        "chetko_queue_up": 1,
+        "chetko_storage_up": 0,
+        "chetko_workers": 2,
+        "chetko_jobs_queued": 0,
+        "chetko_jobs_active": 3,
+        "chetko_jobs_oldest_seconds": 0,
+    }
+    health.queue_reachable = False
+    assert shown() == {"chetko_queue_up": 0, "chetko_storage_up": 0}

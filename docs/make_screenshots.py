@@ -1,0 +1,217 @@
+"""Makes the pictures of the page's states: ``make screenshots`` (Debian's chromium, and fonts-inter for its letters).
+
+Every state is reached the way that a user reaches it, on a service that is started for it. Only the states that last
+for a moment (queued, running) are held still: their answers are written here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, Route, sync_playwright
+
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, PHONE
+from tests.integration.http.live import real_server
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "app/web/examples"
+DESK = {"viewport": {"width": 1360, "height": 880}}
+LONG = 120_000
+
+
+def main() -> None:
+    """Writes docs/images/page-*.png."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--to", type=Path, default=ROOT / "docs/images", metavar="DIR")
+    parser.add_argument("states", nargs="*", help=f"only these: {', '.join(STATES)}")
+    given = parser.parse_args()
+    given.to.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sync_playwright() as playwright,
+        real_server(CHETKO_DATA_DIR=folder, CHETKO_MAX_BODY_BYTES="5000000") as server,
+    ):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        for name in given.states or STATES:
+            reach, context = STATES[name]
+            opened = browser.new_context(**{"locale": "en-US", "reduced_motion": "reduce", **DESK, **context})
+            page = opened.new_page()
+            reach(page, server.url)
+            _save(page, given.to / f"page-{name}.png")
+            opened.close()
+            print(f"page-{name}.png")  # noqa: T201 - a command tells what it made
+        browser.close()
+
+
+def example(page: Page, url: str) -> None:
+    """What a visitor sees first."""
+    page.goto(url)
+    page.wait_for_selector("#tag-left:not([hidden])")
+    page.wait_for_selector(".model .sample:not([hidden])", state="attached", timeout=LONG)
+
+
+def done(page: Page, url: str) -> None:
+    """A picture is finished and in the viewer."""
+    example(page, url)
+    page.set_input_files("#file", EXAMPLES / "city.jpg")
+    page.wait_for_selector(".card.looked", timeout=LONG)
+    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    page.wait_for_selector(".thumbnail img")
+    page.click("#zoom-one")
+
+
+def options(page: Page, url: str) -> None:
+    """All options are unfolded."""
+    example(page, url)
+    if page.locator("#options-fold[open]").count() == 0:
+        page.click("#options-fold > summary")
+    page.click(".more summary")
+
+
+def side(page: Page, url: str) -> None:
+    """Side by side at 400 %."""
+    done(page, url)
+    page.click("[data-mode=side]")
+    for _ in range(3):
+        page.click("#zoom-in")
+
+
+def loupe(page: Page, url: str) -> None:
+    """The loupe over a result that is seen whole."""
+    done(page, url)
+    page.click("#zoom-fit")
+    page.click("#magnify")
+    box = page.locator("#view").bounding_box() or {"x": 0, "y": 0, "width": 1, "height": 1}
+    page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] * 0.62)
+
+
+def many(page: Page, url: str) -> None:
+    """Several pictures on their way, one of them refused."""
+    answers = iter(_underway())
+    jobs: dict[str, dict[str, Any]] = {}
+
+    def submit(route: Route) -> None:
+        job = next(answers, None)
+        if job is None or "piece.png" in (route.request.post_data or ""):
+            route.continue_()
+            return
+        jobs[job["id"]] = job
+        route.fulfill(status=202, content_type="application/json", body=json.dumps(job))
+
+    def tell(route: Route) -> None:
+        job = jobs[route.request.url.split("/v1/jobs/")[1].split("/")[0]]
+        if route.request.url.endswith("/events"):
+            body = f"retry: 600000\nid: 1\nevent: snapshot\ndata: {json.dumps(job)}\n\n"
+            route.fulfill(content_type="text/event-stream", body=body)
+        else:
+            route.fulfill(content_type="application/json", body=json.dumps(job))
+
+    example(page, url)
+    page.set_input_files("#file", EXAMPLES / "kitten.jpg")
+    page.wait_for_selector(".card.looked", timeout=LONG)
+    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    page.route("**/v1/upscale?*", submit)
+    page.route("**/v1/jobs/job_*", tell)
+    page.route("**/v1/jobs/job_*/events", tell)
+    with tempfile.TemporaryDirectory() as folder:
+        large = Path(folder, "scan.tif")
+        large.write_bytes(bytes(6_000_000))
+        names = ["harbour.jpg", "dog.jpg"]
+        Image.open(EXAMPLES / "city.jpg").save(Path(folder, names[0]))
+        Image.open(EXAMPLES / "dog.jpg").save(Path(folder, names[1]))
+        page.set_input_files("#file", [large, *(Path(folder, name) for name in names)])
+        page.wait_for_selector(".card[data-state=running]", timeout=LONG)
+        page.wait_for_selector(".card[data-state=queued]", timeout=LONG)
+        page.wait_for_selector(".card[data-state=failed]", timeout=LONG)
+        page.wait_for_selector(".thumbnail img >> nth=2", timeout=LONG)
+    page.locator("#work").scroll_into_view_if_needed()
+
+
+def compare(page: Page, url: str) -> None:
+    """The same region through every model."""
+    example(page, url)
+    page.click("#stage-actions button:last-child")
+    page.wait_for_selector("#compare-actions button", timeout=LONG)
+
+
+def evaluate(page: Page, url: str) -> None:
+    """A sharp picture was shrunk, restored and measured."""
+    example(page, url)
+    page.click("#evaluate-example")
+    page.wait_for_selector("#evaluate-table table", timeout=LONG)
+    page.locator("#evaluate").scroll_into_view_if_needed()
+
+
+def about(page: Page, url: str) -> None:
+    """The end of the page."""
+    example(page, url)
+    page.locator("footer").scroll_into_view_if_needed()
+
+
+def key(page: Page, url: str) -> None:
+    """The service wants a key."""
+    example(page, url)
+    page.evaluate("document.getElementById('session').showModal()")
+
+
+def _underway() -> list[dict[str, Any]]:
+    links = {name: f"/v1/jobs/job_{{}}/{name}" for name in ("events", "result", "tiles")}
+    first = {
+        "state": "running",
+        "progress": 0.58,
+        "strips": {"done": 7, "total": 12},
+        "position": None,
+        "seconds_left": 14.0,
+    }
+    second = {"state": "queued", "progress": 0, "strips": {"done": 0, "total": 0}, "position": 3, "seconds_left": None}
+    common = {"expires_at": None, "options": {}, "sources": [], "result": None, "error": None, "notices": []}
+    return [
+        {
+            "id": f"job_{number}",
+            **common,
+            **state,
+            "links": {"self": f"/v1/jobs/job_{number}", **{name: link.format(number) for name, link in links.items()}},
+        }
+        for number, state in enumerate((first, second))
+    ]
+
+
+def _save(page: Page, path: Path) -> None:
+    page.evaluate("Promise.all(document.getAnimations().map(each => each.finished.catch(() => 0)))")
+    page.wait_for_timeout(400)
+    page.screenshot(path=path)
+    # A palette holds a page's few colours and enough of a photo's; the files stay small.
+    Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+RUSSIAN, DARK = {"locale": "ru-RU"}, {"color_scheme": "dark"}
+
+STATES: dict[str, tuple[Callable[[Page, str], None], dict[str, Any]]] = {
+    "example": (example, {}),
+    "example-dark": (example, {**RUSSIAN, **DARK}),
+    "example-phone": (example, {**RUSSIAN, **PHONE}),
+    "done": (done, {}),
+    "done-phone": (done, {**DARK, **PHONE}),
+    "options": (options, {}),
+    "options-phone": (options, {**RUSSIAN, **PHONE}),
+    "side": (side, DARK),
+    "loupe": (loupe, {}),
+    "many": (many, {}),
+    "many-phone": (many, {**RUSSIAN, **PHONE}),
+    "compare": (compare, {}),
+    "compare-phone": (compare, {**RUSSIAN, **DARK, **PHONE}),
+    "evaluate": (evaluate, {}),
+    "evaluate-dark": (evaluate, {**RUSSIAN, **DARK}),
+    "about": (about, RUSSIAN),
+    "key": (key, DARK),
+}
+
+
+if __name__ == "__main__":
+    main()
