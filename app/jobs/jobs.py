@@ -344,6 +344,11 @@ class Jobs:
         async with queue_errors():
             return str(await self._run("retry", id))
 
+    async def dig(self) -> None:
+        """Deletes the files of removed jobs now; a running service does it within a second by itself."""
+        async with queue_errors():
+            await self._janitor.dig()
+
     async def speeds(self) -> dict[str, float]:
         """Measured seconds per output megapixel, by ``speed_name``."""
         async with queue_errors():
