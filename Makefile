@@ -13,10 +13,10 @@ export CHETKO_PORT ?= 8000
 .DEFAULT_GOAL := help
 
 run: serving ## install what serving needs and start Chetko on http://127.0.0.1:8000
-	@exec $(BIN)/chetko serve
+	@CHETKO_DATA_DIR="$${CHETKO_DATA_DIR:-$(CURDIR)/chetko-data}" exec $(BIN)/chetko serve
 
 test: install lint ## everything that must be green: lint, types, import rules, unit, integration, one browser path
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not faults"
 
 install: $(VENV)/.installed-test ## install all that `make test` needs, without running it
 
@@ -76,8 +76,15 @@ COMPILE := $(VENV)/ops/bin/uv pip compile --quiet --generate-hashes --python-ver
 check: test page-types docker-test k8s-check ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
 
+test-redis: install ## what uses the queue, against the redis-server of this machine instead of the embedded one
+	.ci/with-redis $(BIN)/pytest -m "not slow and not faults" tests/unit/jobs tests/integration/http/test_jobs.py \
+	  tests/integration/http/test_processes.py
+
+faults: install ## kill every process of a running service at the worst moments, fill its disk, measure it under load
+	$(BIN)/pytest -m faults tests/faults
+
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
-	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage
+	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage tests/unit/jobs
 
 page-tools: node_modules/.installed ## install what checks the page (npm): TypeScript, axe-core
 

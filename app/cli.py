@@ -1,4 +1,4 @@
-"""``chetko``: serve, upscale and models. Heavy parts are imported by the command that needs them."""
+"""``chetko``: serve, worker, upscale and models. Heavy parts are imported by the command that needs them."""
 
 from __future__ import annotations
 
@@ -67,11 +67,23 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve",
         help="serve the page and the HTTP API",
-        description="Serves the page and the HTTP API. Everything else is set by CHETKO_* environment variables.",
+        description="Serves the page and the HTTP API. Without CHETKO_REDIS_URL it brings a queue server of its own "
+        "and one worker. Everything else is set by CHETKO_* environment variables.",
     )
     serve.add_argument("--host", help="address to listen on (CHETKO_HOST, 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (CHETKO_PORT, 8000)")
+    serve.add_argument(
+        "--no-worker", dest="worker", action="store_false", help="start no worker: jobs wait for `chetko worker`"
+    )
     serve.set_defaults(run=_serve)
+
+    worker = commands.add_parser(
+        "worker",
+        help="work through the queue",
+        description="Computes what is in the queue at CHETKO_REDIS_URL; unset: in that of the chetko serve which holds "
+        "CHETKO_DATA_DIR. SIGTERM and Ctrl-C let it finish its strip, a second one gives the strip back at once.",
+    )
+    worker.set_defaults(run=_worker)
 
     upscale = commands.add_parser(
         "upscale",
@@ -261,7 +273,24 @@ def _serve(options: argparse.Namespace) -> int:
         share_between_processes()  # before app.main, which imports what counts
     from app.main import serve  # noqa: PLC0415
 
-    return serve(settings)
+    return serve(settings, worker=options.worker)
+
+
+def _worker(_: argparse.Namespace) -> int:
+    from app.inference.errors import InferenceError  # noqa: PLC0415
+    from app.inference.runtime import check_runtime  # noqa: PLC0415
+
+    settings = _settings()
+    if settings is None:
+        return 2
+    try:
+        check_runtime()  # before app.worker, whose imports need one
+    except InferenceError as error:
+        print(f"chetko: {error.message}", file=sys.stderr)
+        return 2
+    from app.worker import work  # noqa: PLC0415
+
+    return work(settings)
 
 
 def _upscale(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,8 +24,13 @@ from app.inference.backend import Backend, load_backend
 from app.inference.errors import InferenceError
 from app.inference.registry import model_folders
 from app.inference.watch import ModelWatch
+from app.jobs import open_redis
+from app.jobs.data_folder import DataFolderError
+from app.jobs.eviction import EvictingQueueError, QueueAwayError, refuse_eviction
+from app.jobs.supervisor import PartFailedError, Supervisor
+from app.processes import processes_of
 from app.settings import Settings, misspelt
-from app.storage import Storage
+from app.storage import Storage, StorageError, storage_of
 from app.telemetry import logs, traces
 from app.telemetry.exposition import Exposition
 
@@ -47,9 +52,14 @@ def create_app(
     Models are loaded and warmed in a thread once the life span begins; until then ``/readyz`` and
     ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
     place of ``load_backend``; that one stays as it is. ``redis`` is the queue server, ``storage`` the store beside it;
-    closing them stays the caller's.
+    closing them stays the caller's. Without them the settings say which ones; without ``CHETKO_REDIS_URL`` there are
+    none, and no jobs. Raises StorageError where the store's folder cannot be made.
     """
     service = Service(settings)
+    own_redis = None
+    if redis is None and settings.redis_url is not None:
+        redis = own_redis = open_redis(settings.redis_url)
+        storage = storage_of(settings)
     if redis is not None:
         service.use_queue(redis, storage)
 
@@ -78,94 +88,157 @@ def create_app(
         for task in running:
             task.cancel()
         await asyncio.to_thread(service.close)
+        if own_redis is not None:
+            await own_redis.aclose()
 
     return build_application(service, lifespan)
 
 
-def serve(settings: Settings) -> int:
+class _RefusedError(Exception):
+    """``serve`` cannot begin; the text is the sentence to show."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def serve(settings: Settings, *, worker: bool = True) -> int:
     """Serves until SIGINT or SIGTERM and gives the process's exit code, having told on standard error why it failed:
-    0 stopped, 1 cannot listen, 2 the models cannot be loaded.
+    0 stopped, 1 cannot listen or cannot have its data folder or its queue server, 2 the models cannot be loaded or
+    the queue server may not be used.
+
+    ``worker``: whether an embedded queue server comes with a worker.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):  # before anything is said: whoever hears from us can stop us
+        signal.signal(number, _end_now)
     logs.configure(settings.log_level, settings.log_format)
-    try:
-        if settings.traces_url is not None:
-            traces.configure(settings.traces_url, "api")
-    except traces.TracesUnavailableError as error:
-        _complain(settings, str(error))
-        return 2
-    app = create_app(settings)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            http=_http_protocol(),
-            ws="none",
-            lifespan="on",
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=settings.drain_seconds,
-            h11_max_incomplete_event_size=64 * 1024,
-        ),
-        app.state.service,
-    )
-    # Before anything is said, so that whoever hears from us can stop us. uvicorn raises the signal that stopped it
-    # once more when it is done; by then this handler has nothing left to do, and the exit code stays 0.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, server.handle_exit)
-    had_terminal = _has_terminal()
-    if _HANGUP is not None:
-        signal.signal(_HANGUP, signal.SIG_IGN)  # until _run: nothing is loaded yet that could be read again
     for sentence in misspelt(os.environ):
         _complain(settings, f"Warning: {sentence}")
     try:
-        sockets = _listen(settings.host, settings.port)
-    except OSError as error:
-        _complain(settings, _why_not_listening("PORT", settings.host, settings.port, error))
+        with ExitStack() as held:
+            if settings.traces_url is not None:
+                traces.configure(settings.traces_url, "api")
+                held.callback(traces.shutdown)
+            sockets = _listen(settings.host, settings.port)
+            exposition = _expose(settings, held)
+            settings, supervisor = held.enter_context(
+                processes_of(settings, worker=worker, tell=lambda text: _complain(settings, text))
+            )
+            if supervisor is None and settings.redis_url is not None:
+                _check_queue(settings, settings.redis_url)
+            server = _Server(settings, supervisor)
+            if exposition is not None:
+                exposition.add(ServiceMetrics(server.service))
+            # uvicorn raises the signal that stopped it once more when it is done; by then this handler has nothing
+            # left to do, and the exit code stays 0.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, server.handle_exit)
+            had_terminal = _has_terminal()
+            if _HANGUP is not None:
+                signal.signal(_HANGUP, signal.SIG_IGN)  # until _run: nothing is loaded yet that could be read again
+            url = _url(settings.host, sockets[0].getsockname()[1])
+            _say(settings, f"Chetko is starting on {url} ...")
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
+    except _RefusedError as error:
+        _complain(settings, str(error))
+        return error.code
+    except (DataFolderError, PartFailedError, StorageError) as error:
+        _complain(settings, str(error))
         return 1
-    with ExitStack() as held:
-        if settings.metrics_port is not None:
-            try:
-                exposition = Exposition(settings.host, settings.metrics_port)
-            except OSError as error:
-                _complain(settings, _why_not_listening("METRICS_PORT", settings.host, settings.metrics_port, error))
-                return 1
-            held.callback(exposition.close)
-            exposition.add(ServiceMetrics(server.service))
-            _say(settings, f"Prometheus reads {_url(settings.host, exposition.port)}/metrics")
-        held.callback(traces.shutdown)
-        url = _url(settings.host, sockets[0].getsockname()[1])
-        _say(settings, f"Chetko is starting on {url} ...")
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
+    except traces.TracesUnavailableError as error:
+        _complain(settings, str(error))
+        return 2
+
+
+def _end_now(*_: object) -> NoReturn:
+    """The answer to a signal while nothing is served yet."""
+    raise SystemExit(0)
+
+
+def _expose(settings: Settings, held: ExitStack) -> Exposition | None:
+    """The port for Prometheus, if there is to be one."""
+    if settings.metrics_port is None:
+        return None
+    try:
+        exposition = Exposition(settings.host, settings.metrics_port)
+    except OSError as error:
+        raise _not_listening("METRICS_PORT", settings.host, settings.metrics_port, error) from error
+    held.callback(exposition.close)
+    _say(settings, f"Prometheus reads {_url(settings.host, exposition.port)}/metrics")
+    return exposition
+
+
+def _check_queue(settings: Settings, url: str) -> None:
+    try:
+        refuse_eviction(url)
+    except EvictingQueueError as error:
+        raise _RefusedError(str(error), 2) from error
+    except QueueAwayError as error:
+        # One that comes later is taken then; its workers look at it in the same way.
+        _complain(settings, f"Warning: {error} Until it does there are no jobs.")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the service at once when it is asked to stop."""
+    """uvicorn's server, which tells the service and the processes beside it at once when it is asked to stop."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self.service = service
+    def __init__(self, settings: Settings, supervisor: Supervisor | None) -> None:
+        app = create_app(settings)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                http=_http_protocol(),
+                ws="none",
+                lifespan="on",
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=settings.drain_seconds,
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+        self.settings = settings
+        self.service: Service = app.state.service
+        self.supervisor = supervisor
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where it runs, while it does."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.service.drain()
+        if self.supervisor is not None and self.loop is not None:
+            self.loop.call_soon_threadsafe(self.supervisor.drain)  # this may be anywhere in the loop's own code
         super().handle_exit(sig, frame)
+
+    def stop(self) -> None:
+        """Asks it to stop, from within its loop."""
+        self.service.drain()
+        if self.supervisor is not None:
+            self.supervisor.drain()
+        self.should_exit = True
 
 
 async def _run(server: _Server, sockets: list[socket.socket], url: str, *, had_terminal: bool) -> int:
     def hang_up() -> None:
         if had_terminal and not _has_terminal():  # its window was closed: nobody is left to stop it
-            server.service.drain()
-            server.should_exit = True
+            server.stop()
         else:
             server.service.reload_asked.set()
 
+    server.loop = asyncio.get_running_loop()
     if _HANGUP is not None:
-        asyncio.get_running_loop().add_signal_handler(_HANGUP, hang_up)
-    announcing = asyncio.ensure_future(_announce(server, url))
-    await server.serve(sockets=sockets)
-    announcing.cancel()
+        server.loop.add_signal_handler(_HANGUP, hang_up)
+    try:
+        if server.supervisor is not None:
+            await server.supervisor.start()
+        announcing = asyncio.ensure_future(_announce(server, url))
+        await server.serve(sockets=sockets)
+        announcing.cancel()
+    finally:
+        if server.supervisor is not None:
+            await server.supervisor.close(at_once=server.force_exit)
+        server.loop = None
     return 2 if server.service.failure else 0
 
 
@@ -173,12 +246,12 @@ async def _announce(server: _Server, url: str) -> None:
     await server.service.settled.wait()
     failure = server.service.failure
     if server.service.state == "ready":
-        _say(server.service.settings, server.service.backend.engine.device.sentence())
-        _say(server.service.settings, f"Chetko is ready: {url}")
+        _say(server.settings, server.service.backend.engine.device.sentence())
+        _say(server.settings, f"Chetko is ready: {url}")
     elif failure is not None:
         known = isinstance(failure, InferenceError | CannotStartError)
-        _complain(server.service.settings, str(failure) if known else f"The models could not be loaded: {failure!r}")
-        server.should_exit = True
+        _complain(server.settings, str(failure) if known else f"The models could not be loaded: {failure!r}")
+        server.stop()
 
 
 def _has_terminal() -> bool:
@@ -208,7 +281,14 @@ def _http_protocol() -> Any:
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on every address of ``host``, all with the same port; raises OSError."""
+    """Listening sockets on every address of ``host``, all with the same port."""
+    try:
+        return _sockets(host, port)
+    except OSError as error:
+        raise _not_listening("PORT", host, port, error) from error
+
+
+def _sockets(host: str, port: int) -> list[socket.socket]:
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     failed: OSError | None = None
@@ -243,16 +323,18 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     return listener
 
 
-def _why_not_listening(setting: str, host: str, port: int, error: OSError) -> str:
+def _not_listening(setting: str, host: str, port: int, error: OSError) -> _RefusedError:
     """``setting``: which one holds the port, without its prefix."""
     where = f"port {port} of {host}"
     if isinstance(error, socket.gaierror):
-        return f"CHETKO_HOST: there is no address {host!r}; use 127.0.0.1 or 0.0.0.0."
-    if isinstance(error, PermissionError):
-        return f"Listening on {where} is not permitted: set CHETKO_{setting} to a port from 1024 on."
-    if error.errno == errno.EADDRINUSE:
-        return f"Something else listens on {where}: stop it, or set CHETKO_{setting} to another port."
-    return f"Chetko cannot listen on {where}: {error.strerror or error}."
+        why = f"CHETKO_HOST: there is no address {host!r}; use 127.0.0.1 or 0.0.0.0."
+    elif isinstance(error, PermissionError):
+        why = f"Listening on {where} is not permitted: set CHETKO_{setting} to a port from 1024 on."
+    elif error.errno == errno.EADDRINUSE:
+        why = f"Something else listens on {where}: stop it, or set CHETKO_{setting} to another port."
+    else:
+        why = f"Chetko cannot listen on {where}: {error.strerror or error}."
+    return _RefusedError(why, 1)
 
 
 def _url(host: str, port: int) -> str:

@@ -26,17 +26,20 @@ def free_port() -> int:
 @contextmanager
 def running_service(**settings: str) -> Iterator[str]:
     """Starts the service with CHETKO_ settings (names without the prefix, lower case); gives its address when ready.
+    Its data folder, if none is given, goes with it, and it has no worker.
 
     Raises ``RuntimeError`` with what it printed if it ends or is not ready within ``START_SECONDS``.
     """
     port = free_port()
+    folder = tempfile.TemporaryDirectory(prefix="chetko-bench-")
+    settings.setdefault("data_dir", folder.name)
     own = {f"CHETKO_{name.upper()}": value for name, value in settings.items()}
     environment = {**os.environ, "CHETKO_HOST": "127.0.0.1", "CHETKO_PORT": str(port), **own}
     url = f"http://127.0.0.1:{port}"
     # A file, not a pipe: nobody reads while the service runs, and a full pipe would stop it.
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed below)
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=log, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "app.cli", "serve", "--no-worker"], env=environment, stdout=log, stderr=subprocess.STDOUT
     )
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -59,3 +62,4 @@ def running_service(**settings: str) -> Iterator[str]:
             process.kill()
             process.wait()
         log.close()
+        folder.cleanup()

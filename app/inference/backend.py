@@ -41,6 +41,13 @@ class Enlarge(Protocol):
     ) -> Report: ...
 
 
+class HasEngine(Protocol):
+    """Whoever knows what computes at this moment: asked anew for each piece of work, it follows changed models."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """What computes. Made in a thread by ``load_backend``, and made anew when the models change."""

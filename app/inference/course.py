@@ -46,6 +46,12 @@ class Course:
         return self.source[0] * self.scale, self.source[1] * self.scale
 
     @property
+    def source_box(self) -> tuple[float, float, float, float]:
+        """What of the source becomes the result: left, top, right, bottom in its pixels."""
+        left, top, right, bottom = (edge / self.scale for edge in self.box)
+        return left, top, right, bottom
+
+    @property
     def resamples(self) -> bool:
         """Whether the enlarged picture is not yet the result."""
         return self.enlarged != (self.width, self.height)

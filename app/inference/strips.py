@@ -10,7 +10,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from app.imaging.encode import open_encoder
 from app.imaging.equalize import ChannelHistogram, apply_table, matching_table
 from app.imaging.formats import check_holds
 from app.imaging.picture import Layout, Pixels
+from app.imaging.pyramid import PyramidWriter
 from app.imaging.raw_rows import pack, unpack
 from app.inference.course import Course, plot_course
 from app.inference.engine import Engine
@@ -176,15 +177,15 @@ def assemble(
     threads: int = 1,
     cancelled: Callable[[], bool] = never,
     progress: Callable[[float], None] | None = None,
-    pyramid: Callable[[Pixels], None] | None = None,
+    pyramid: BinaryIO | None = None,
 ) -> Report:
     """Streams all strips into ``target`` (for TIFF: seekable and readable); memory does not grow with the picture's
     height.
 
     ``get_strip`` gives what ``compute_strip`` returned for an index; it is asked for each once, in order, and a second
     time where colours are equalised, for which ``get`` is asked for the source's bands too. ``cancelled`` is asked for
-    every piece of about 8 MiB; ``progress`` gets the written part, 0..1. ``pyramid`` gets the rows of the result as the
-    encoder does. ``threads`` compress beside the caller.
+    every piece of about 8 MiB; ``progress`` gets the written part, 0..1. ``pyramid`` gets the result's tiles
+    (app.imaging.pyramid); it needs no seeking. ``threads`` compress beside the caller.
 
     Raises UpscaleCancelledError, ValueError for strips that are damaged or not of this picture, the ImagingError family
     and what the callables raise. After an error ``target`` holds a part or nothing.
@@ -200,7 +201,8 @@ def assemble(
         table = matching_table(output, job.source_histogram(get, cancelled))
     rows = to_size(job.rows(strips, get_strip, table), job.course, layout.colours)
     encoder = open_encoder(job.format, target, job.layout, quality=options.quality, threads=threads)
-    encoding = encode(_watched(rows, job.course.height, cancelled, progress, pyramid), encoder)
+    tiles = None if pyramid is None else PyramidWriter(pyramid, job.layout, threads=threads)
+    encoding = encode(_watched(rows, job.course.height, cancelled, progress, tiles), encoder)
     finished = time.perf_counter()
     plan = job.plans(strips[0])[-1]
     return report_of(
@@ -317,17 +319,20 @@ def _watched(
     height: int,
     cancelled: Callable[[], bool],
     progress: Callable[[float], None] | None,
-    pyramid: Callable[[Pixels], None] | None,
+    tiles: PyramidWriter | None,
 ) -> Iterator[Pixels]:
     done = 0
-    for band in rows:
-        _check(cancelled)
-        yield band
-        if pyramid is not None:
-            pyramid(band)
-        done += band.shape[0]
-        if progress is not None:
-            progress(done / height)
+    with nullcontext() if tiles is None else closing(tiles):
+        for band in rows:
+            _check(cancelled)
+            yield band
+            if tiles is not None:
+                tiles.write(band)
+            done += band.shape[0]
+            if progress is not None:
+                progress(done / height)
+        if tiles is not None:
+            tiles.finish()
 
 
 def _check(cancelled: Callable[[], bool]) -> None:

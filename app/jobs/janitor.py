@@ -16,7 +16,9 @@ from redis.exceptions import RedisError
 
 from app.jobs import keys, places
 from app.jobs.scripts import Scripts
+from app.jobs.tasks import parse_task
 from app.storage import Storage, StorageError
+from app.telemetry import metrics
 
 _log = logging.getLogger("chetko.jobs")
 
@@ -84,6 +86,7 @@ class Janitor:
 
     async def _bury(self) -> None:
         for worker, task, deaths in await self._run("bury", int(DEAD_AFTER_SECONDS * 1000)):
+            metrics.TASKS.labels(parse_task(task).kind, "lost").inc()
             _log.warning("worker %s died; %s is queued again (its death number %d)", worker, task, deaths)
 
     async def _mend(self) -> None:

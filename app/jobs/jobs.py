@@ -28,6 +28,7 @@ from app.jobs.scripts import Scripts
 from app.jobs.webhooks import Webhooks
 from app.settings import Settings
 from app.storage import Storage, StorageError
+from app.telemetry import metrics
 
 _log = logging.getLogger("chetko.jobs")
 
@@ -205,6 +206,8 @@ class Jobs:
             raise IdempotencyBusyError(
                 "A request with this Idempotency-Key is being received at this moment. Try again in 2 seconds."
             )
+        if cache and outcome in ("made", "answered"):
+            metrics.CACHE_REQUESTS.labels("hit" if outcome == "answered" else "miss").inc()
         _log.info("%s %s (%s)", id, outcome, new.model)
         job = await self.get(id)
         if job is None:  # removed between two calls, by its owner

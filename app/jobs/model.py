@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from app.telemetry import traces
+
 State = Literal["queued", "preparing", "running", "assembling", "succeeded", "failed", "cancelled", "expired"]
 FINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 Priority = Literal["interactive", "batch"]
@@ -238,6 +240,7 @@ def record_of(new: NewJob, *, ttl_ms: int, cache: str, cache_ttl_ms: int, second
         "cache": cache,
         "cache_ttl": str(cache_ttl_ms),
         "webhook": json.dumps(asdict(new.webhook)) if new.webhook else "",
+        "trace": json.dumps(traces.carrier()),
     }
 
 

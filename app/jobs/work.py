@@ -9,10 +9,11 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 from app.imaging.bands import SourceLayout, write_bands
 from app.imaging.header import read_header
+from app.inference.backend import HasEngine
 from app.inference.course import Course, plot_course
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
@@ -28,6 +29,7 @@ from app.jobs.tasks import Task
 from app.jobs.verdict import ModelChangedError
 from app.settings import Settings
 from app.storage import Storage
+from app.telemetry import metrics
 
 TARGET_SECONDS = 5.0
 """What a strip takes: as much is lost with a worker that dies."""
@@ -65,17 +67,10 @@ class _Call:
         return self.job.sources[self.task.picture]
 
 
-class Backend(Protocol):
-    """What computes; exchanged when the models change, which a task that runs does not notice."""
-
-    @property
-    def engine(self) -> Engine: ...
-
-
 class Work:
     """The hands of one worker."""
 
-    def __init__(self, storage: Storage, backend: Backend, settings: Settings) -> None:
+    def __init__(self, storage: Storage, backend: HasEngine, settings: Settings) -> None:
         self._storage = storage
         self._backend = backend
         self._settings = settings
@@ -101,7 +96,7 @@ class Work:
             return self._pack(job, record, cancelled, progress)
         options = Options.from_json({**job.options, "model": job.model})
         source = job.sources[task.picture]
-        engine = self._backend.engine
+        engine = self._backend.engine  # the same until the end, whatever becomes of the models meanwhile
         course = plot_course(options, engine.registry, source.width, source.height)
         if course.variants[0].manifest.version != job.model_version:
             raise ModelChangedError
@@ -239,6 +234,8 @@ class Work:
     def _measured(self, course: Course, rows: float, seconds: float) -> dict[str, Any]:
         """The speed record of ``rows`` of the source."""
         pixels = rows * course.source[0] * course.scale**2
+        passes = "+".join(str(variant.scale) for variant in course.variants)
+        metrics.OUTPUT_MEGAPIXELS.labels(course.variants[0].manifest.name, passes, "job").inc(pixels / 1e6)
         manifest = course.variants[0].manifest
         name = speed_name(manifest.name, [variant.scale for variant in course.variants], manifest.version)
         return {"speed": {"name": name, "value": seconds / pixels * 1e6}}

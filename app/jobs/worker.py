@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from arq.worker import Worker as ArqWorker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.inference.backend import HasEngine
 from app.inference.errors import UpscaleCancelledError
 from app.jobs import keys
 from app.jobs.connection import open_redis
@@ -28,9 +30,10 @@ from app.jobs.model import Job, job_from
 from app.jobs.scripts import MESSAGE_VERSION, Scripts
 from app.jobs.tasks import ALLOWED_SECONDS, Task, parse_task
 from app.jobs.verdict import judge
-from app.jobs.work import Backend, Work
+from app.jobs.work import Work
 from app.settings import Settings
 from app.storage import Storage, StorageError, storage_of
+from app.telemetry import logs, metrics, traces
 
 BEAT_SECONDS = 0.5
 POLL_SECONDS = 0.05
@@ -52,7 +55,7 @@ class _Running:
     progress: float = 0.0
 
 
-def run_worker(settings: Settings, backend: Backend) -> int:
+def run_worker(settings: Settings, backend: HasEngine) -> int:
     """Works until SIGTERM or SIGINT; a task that runs then gets ``drain_seconds`` to end, and goes back into the queue
     otherwise. Gives the process's exit code: 0. ``settings.redis_url`` must be set, as it is for every worker."""
     assert settings.redis_url is not None  # noqa: S101 - the command checks it
@@ -72,7 +75,7 @@ def run_worker(settings: Settings, backend: Backend) -> int:
 class Worker:
     """One worker of one event loop. One task at a time: when it dies, it is known what killed it."""
 
-    def __init__(self, settings: Settings, storage: Storage, redis: Redis, backend: Backend) -> None:
+    def __init__(self, settings: Settings, storage: Storage, redis: Redis, backend: HasEngine) -> None:
         """``redis`` is closed when the worker ends."""
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._settings = settings
@@ -178,8 +181,10 @@ class Worker:
         record = dict(zip(fields[::2], fields[1::2], strict=True))
         parsed = parse_task(task)
         running = self._running[task] = _Running(parsed)
+        logs.job_id.set(parsed.job)  # arq runs each task in a context of its own
         try:
-            await self._compute(running, job_from(parsed.job, record), record)
+            with traces.span(parsed.kind, parent=json.loads(record.get("trace") or "{}"), task=task):
+                await self._compute(running, job_from(parsed.job, record), record)
         finally:
             del self._running[task]
 
@@ -190,6 +195,7 @@ class Worker:
         speed = await self._speed(job.speed) if task.kind == "prepare" else None
         thread = loop.run_in_executor(
             None,
+            copy_context().run,
             lambda: self._work.do(
                 job, task, record, speed=speed, cancelled=running.stop.is_set, progress=_setter(running)
             ),
@@ -211,6 +217,7 @@ class Worker:
                 await self._end_thread(running, thread)
             await self._failed(task, error, int(record.get(f"tries:{_name(task)}", "0")))
         else:
+            metrics.TASKS.labels(task.kind, "done").inc()
             counts = await self._tell("complete", task.id, json.dumps(outcome))
             try:
                 if counts:
@@ -232,6 +239,7 @@ class Worker:
     async def _failed(self, task: Task, error: Exception, before: int) -> None:
         verdict = judge(error)
         _log.warning("%s failed (%s): %s", task.id, verdict.code, error, exc_info=error if verdict.log else None)
+        metrics.TASKS.labels(task.kind, "failed" if verdict.tries <= 1 else "retried").inc()
         if verdict.tries <= 1:
             await self._tell("fail", task.id, verdict.code, verdict.detail)
             return

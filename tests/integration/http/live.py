@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -52,9 +55,9 @@ class RealServer:
 
 
 @contextmanager
-def real_server(**environ: str) -> Iterator[RealServer]:
+def real_server(*, worker: bool = False, **environ: str) -> Iterator[RealServer]:
     """Starts ``chetko serve`` on a free port and waits until it says that it is ready."""
-    process = start_serve(**environ)
+    process = start_serve(worker=worker, **environ)
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_pump, args=(process, lines), daemon=True).start()
     try:
@@ -78,11 +81,16 @@ def real_server(**environ: str) -> Iterator[RealServer]:
             process.wait(10)
 
 
-def start_serve(**environ: str) -> subprocess.Popen[str]:
-    """``chetko serve`` with these ``CHETKO_`` settings and no others; both outputs in one pipe."""
+def start_serve(*, worker: bool = False, **environ: str) -> subprocess.Popen[str]:
+    """``chetko serve`` with these ``CHETKO_`` settings and no others; both outputs in one pipe. Its data folder, if
+    none is given, is its own and goes with this process.
+    """
+    if "CHETKO_DATA_DIR" not in environ:
+        environ["CHETKO_DATA_DIR"] = tempfile.mkdtemp(prefix="chetko-test-")
+        atexit.register(shutil.rmtree, environ["CHETKO_DATA_DIR"], ignore_errors=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHETKO_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "serve"],
+        [sys.executable, "-m", "app.cli", "serve", *([] if worker else ["--no-worker"])],
         env={**inherited, "CHETKO_PORT": "0", **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

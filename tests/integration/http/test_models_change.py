@@ -96,13 +96,13 @@ def test_sighup_has_the_models_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
-def test_closing_the_terminal_still_stops_it() -> None:
+def test_closing_the_terminal_still_stops_it(tmp_path: Path) -> None:
     """A terminal that goes away sends SIGHUP too, and must not leave a server behind that nobody sees."""
     ours, theirs = os.openpty()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHETKO_")}
     process = subprocess.Popen(
         ["setsid", "--ctty", "--wait", sys.executable, "-m", "app.cli", "serve"],
-        env={**inherited, "CHETKO_PORT": "0"},
+        env={**inherited, "CHETKO_PORT": "0", "CHETKO_DATA_DIR": str(tmp_path)},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,10 +41,9 @@ def redis_url(redis_server: str) -> str:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    """A folder, or a place of this test's own in the bucket that CHETKO_TEST_STORAGE_URL names."""
-    given = os.environ.get("CHETKO_TEST_STORAGE_URL")
-    return open_storage(f"{given}/{uuid.uuid4().hex}" if given else f"file://{tmp_path}/objects")
+def storage(storage_url: str) -> Storage:
+    """A folder, or with CHETKO_TEST_STORAGE=s3 a place of this test's own in a bucket."""
+    return open_storage(storage_url)
 
 
 @dataclass
