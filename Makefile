@@ -85,6 +85,7 @@ faults: install ## kill every process of a running service at the worst moments,
 
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
 	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage tests/unit/jobs
+	$(BIN)/pytest tests/integration/test_bucket.py
 
 page-tools: node_modules/.installed ## install what checks the page (npm): TypeScript, axe-core
 

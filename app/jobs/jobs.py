@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from redis.asyncio import Redis
 
-from app.imaging.header import read_header
+from app.imaging.header import Header, read_header
 from app.jobs import keys, places
 from app.jobs.changes import Changes
 from app.jobs.connection import queue_errors
@@ -54,10 +54,14 @@ class Jobs:
         storage: Storage,
         settings: Settings,
         *,
+        read_header: Callable[[BinaryIO], Header] = read_header,
         document: Callable[[Job], Mapping[str, Any]] | None = None,
     ) -> None:
-        """``redis``: as ``open_redis`` makes them; closing it stays the caller's. ``document``: what webhooks tell of a
-        job; without it, and without a secret in the settings, none are sent."""
+        """``redis``: as ``open_redis`` makes them; closing it stays the caller's. ``read_header`` reads the headers of
+        pictures that are staged, in a thread. ``document``: what webhooks tell of a job; without it, and without a
+        secret in the settings, none are sent.
+        """
+        self._read_header = read_header
         self.storage = storage
         self._settings = settings
         self._redis = redis
@@ -120,7 +124,7 @@ class Jobs:
 
     def _stage(self, id: str, number: int, file: BinaryIO, name: str | None, work: int) -> Source:  # noqa: A002
         file.seek(0)
-        header = read_header(file)
+        header = self._read_header(file)
         file.seek(0)
         digest, size = hashlib.sha256(), 0
         key = places.source(id, number)
