@@ -161,6 +161,7 @@ async def create_job(
     jobs = jobs_of(service)
     registry = service.backend.registry
     check_options(body.options.options(), registry)
+    webhook = _webhook(service, body)
     sources = body.sources if body.sources is not None else [body.source] if body.source is not None else []
     async with AsyncExitStack() as held:
         reservation = await held.enter_async_context(reserved(service, request))
@@ -170,9 +171,6 @@ async def create_job(
             held.callback(service.disk.submit, picture.file.close)
             received.append(picture)
         looked = await look(service, [each.file for each in received], body.options, registry)
-        webhook = None
-        if body.webhook_url is not None:
-            webhook = Webhook(body.webhook_url, tuple(body.webhook_events or ()))
         job = await submit(
             service,
             request,
@@ -190,6 +188,15 @@ async def create_job(
     for name, value in _accepted_headers(job, preference.applied).items():
         response.headers[name] = value
     return document_of(job)
+
+
+def _webhook(service: Service, body: JobRequest) -> Webhook | None:
+    if body.webhook_url is None:
+        return None
+    if not jobs_of(service).sends_webhooks:
+        raise InvalidBodyProblem("This service sends no webhooks: its operator has set no CHETKO_WEBHOOK_SECRET.")
+    Gate(service.settings.egress_allowed_hosts).parse(body.webhook_url)
+    return Webhook(body.webhook_url, tuple(body.webhook_events or ()))
 
 
 async def _fetch(service: Service, request: Request, source: SourceOfJob) -> Received:
