@@ -25,6 +25,7 @@ from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, Queu
 from app.jobs.janitor import Janitor
 from app.jobs.model import Event, Health, Job, NewJob, Source, job_from, record_of
 from app.jobs.scripts import Scripts
+from app.jobs.tiles import Tiles
 from app.jobs.webhooks import Webhooks
 from app.settings import Settings
 from app.storage import Storage, StorageError
@@ -63,6 +64,7 @@ class Jobs:
         """
         self._read_header = read_header
         self.storage = storage
+        self.tiles = Tiles(storage)
         self._settings = settings
         self._redis = redis
         self._run = Scripts(self._redis)

@@ -21,6 +21,7 @@ from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
 from app.inference.registry import Registry
+from app.jobs import work
 from app.storage import StorageError, open_storage
 from tests.integration.http.live import head, problem
 from tests.integration.http.queue import Queued, queued
@@ -286,6 +287,35 @@ def test_cancelling_and_removing(server: Queued) -> None:
     assert httpx.delete(server.url + job["links"]["self"]).status_code == 204
     problem(httpx.get(server.url + job["links"]["self"]), 404, "unknown_job")
     server.live.wait_until(lambda: not list(server.storage.list(f"jobs/{job['id']}")), 20)
+
+
+def test_a_large_result_has_tiles(server: Queued, worker: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(work, "TILED_PIXELS", 1000)
+    down, across = np.mgrid[:300, :500]
+    smooth = np.stack([across % 256, down % 256, (across + down) // 4 % 256], 2).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(smooth).save(file, "PNG")
+    picture = file.getvalue()
+    job = finished(server, upscale(server, picture, Prefer="respond-async").json())
+    at = server.url + job["links"]["tiles"]
+    assert httpx.get(at).json() == {"width": 1000, "height": 600, "tile": 512, "levels": 2, "before": True}
+    with Image.open(io.BytesIO(httpx.get(server.url + job["links"]["result"]).content)) as result:
+        whole = np.asarray(result).astype(int)
+    with Image.open(io.BytesIO(picture)) as source:
+        bicubic = np.asarray(source.resize((1000, 600), Image.Resampling.BICUBIC)).astype(int)
+    for which, expected in (("result", whole), ("before", bicubic)):
+        answer = httpx.get(f"{at}/{which}/0/1/1")
+        assert answer.headers["content-type"] == "image/jpeg"
+        with Image.open(io.BytesIO(answer.content)) as tile:
+            assert tile.size == (488, 88)
+            differs = np.abs(np.asarray(tile).astype(int) - expected[512:, 512:]).mean()
+        assert differs < 4
+    assert Image.open(io.BytesIO(httpx.get(f"{at}/result/1/0/0").content)).size == (500, 300)
+    problem(httpx.get(f"{at}/result/0/2/0"), 404, "no_tiles")
+    problem(httpx.get(f"{at}/neither/0/0/0"), 422, "invalid_option")
+    small = finished(server, upscale(server, png(10, 10, seed=31), Prefer="respond-async").json())
+    problem(httpx.get(server.url + small["links"]["tiles"]), 404, "no_tiles")
 
 
 def test_an_unknown_job(server: Queued) -> None:
