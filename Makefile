@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check check \
+.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check clients openapi check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
@@ -85,6 +85,7 @@ faults: install ## kill every process of a running service at the worst moments,
 
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
 	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage tests/unit/jobs
+	$(BIN)/pytest tests/integration/test_bucket.py
 
 page-tools: node_modules/.installed ## install what checks the page (npm): TypeScript, axe-core
 
