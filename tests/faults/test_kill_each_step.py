@@ -63,9 +63,9 @@ def test_a_kill_at_any_step_leaves_neither_file_nor_key(place: Path) -> None:
         wait_until(
             lambda: not [key for key in of_jobs(one.keys()) if "arq" in key], "the last task's key going", 60, 0.5
         )
+        assert one.stop() == 0
         left = one.files()
         print(f"{len(left)} unfinished files were left by kills; the hourly sweep removes them")
-        assert one.stop() == 0
         old = [place / "data" / "objects" / name for name in left]
         for path in old:
             os.utime(path, (0, 0))
