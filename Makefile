@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check clients openapi check \
+.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check clients fuzz check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
