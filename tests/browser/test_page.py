@@ -313,8 +313,10 @@ def test_a_job_is_cancelled_here_and_on_the_server(page: Any, server: RealServer
 
 
 @pytest.mark.slow
-def test_a_result_that_the_server_no_longer_has_is_made_anew(page: Any, server: RealServer, photo: Path) -> None:
-    enlarge(page, photo)
+def test_a_result_that_the_server_no_longer_has_is_made_anew(page: Any, server: RealServer, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh.png"  # what was computed before is answered at once, without a job
+    Image.effect_noise((70, 50), 60).convert("RGB").save(fresh)
+    enlarge(page, fresh)
     job = page.evaluate("JSON.parse(localStorage['chetko-cards'])[0].job.id")
     assert httpx.delete(f"{server.url}/v1/jobs/{job}").status_code == 204
     page.reload()
@@ -362,4 +364,44 @@ def test_a_target_size_and_other_factors(page: Any, photo: Path, complaints: lis
     page.wait_for_selector(".card[data-state=succeeded] .facts:has-text('300 × 300')", timeout=LONG)
     page.wait_for_selector("#busy", state="hidden", timeout=LONG)
     assert page.inner_text("#tag-left") == "Bicubic"
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: RealServer, complaints: list[str]) -> None:
+    page.click("#evaluate-example")
+    page.wait_for_selector("#evaluate-table table", timeout=LONG)
+    example = Path(__file__).parents[2] / "app/web/examples/dog.jpg"
+    files = {"image": ("dog.jpg", example.read_bytes())}
+    answer = httpx.post(f"{server.url}/v1/evaluations?models=fast&scale=4", files=files, timeout=120).json()
+    rows = page.locator("#evaluate-table tbody tr")
+    assert rows.count() == len(answer["methods"])
+    for number, method in enumerate(answer["methods"]):
+        cells = rows.nth(number).locator("th, td").all_inner_texts()
+        assert cells[0] == method["title"]["en"]
+        told = [float(cell) for cell in cells[1:4]]
+        assert told == pytest.approx([method["psnr"], method["ssim"], method["lpips"]], abs=0.006)
+    assert page.locator("#evaluate-strip strong").all_inner_texts() == ["Bicubic", "Fast", "Original"]
+    assert page.inner_text("#tag-left") == "Fast"
+    assert page.inner_text("#tag-right") == "Original"
+    with page.expect_download() as waiting:
+        page.click("#evaluate-actions >> text=Save as PNG")
+    assert waiting.value.suggested_filename == "dog_test_x4.png"
+    assert Image.open(waiting.value.path()).width == 8 + 3 * (416 + 8)
+    page.click("[data-language=ru]")
+    assert "PSNR и SSIM говорят" in page.inner_text("#evaluate-table")
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_result_is_shared_by_link(page: Any, server: RealServer, tmp_path: Path, complaints: list[str]) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    fresh = tmp_path / "shared.png"
+    Image.effect_noise((50, 40), 60).convert("RGB").save(fresh)
+    enlarge(page, fresh)
+    page.click("#stage-actions >> text=Copy link")
+    shown(page, "#stage-note", re.compile("The link is on the clipboard. It works until"))
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{server.url}/v1/shared/")
+    assert Image.open(io.BytesIO(httpx.get(link).content)).size == (200, 160)
     assert complaints == []

@@ -25,7 +25,7 @@ const errors = {
   storage_unavailable: "The server cannot reach its storage right now. Try again in a minute.",
   rate_limited: "That was a lot at once. Wait a minute, then try again.",
   quota_exceeded: "Your share of this server is used up. Remove finished pictures, or try again later.",
-  needs_key: "This server wants a key. Try again, and give it yours.",
+  needs_key: "This server wants a key. Reload the page to give it yours.",
   invalid_key: "This key is not known here, or was revoked. Ask whoever runs this server for a new one.",
   missing_scope: "Your key does not allow this. Ask whoever runs this server.",
   job_expired: "The result has expired on the server. Enlarge the picture again.",
