@@ -318,6 +318,16 @@ def test_a_large_result_has_tiles(server: Queued, worker: None, monkeypatch: pyt
     problem(httpx.get(server.url + small["links"]["tiles"]), 404, "no_tiles")
 
 
+def test_the_probe_tells_how_the_queue_stands(server: Queued, worker: None) -> None:
+    def queue() -> dict[str, Any]:
+        return httpx.get(f"{server.url}/readyz").json()["queue"] or {}
+
+    server.live.wait_until(lambda: queue().get("workers") == 1, 20)
+    assert queue() == {
+        "reachable": True, "storage_writable": True, "workers": 1, "queued": 0, "active": 0, "oldest_seconds": None,
+    }  # fmt: skip
+
+
 def test_an_unknown_job(server: Queued) -> None:
     for at in ("", "/result", "/events"):
         problem(httpx.get(f"{server.url}/v1/jobs/job_none{at}"), 404, "unknown_job")
