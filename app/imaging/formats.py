@@ -31,6 +31,10 @@ class OutputFormat:
     """Where False, 16-bit rows are rounded to 8 bits, which is no error."""
     default_quality: int | None
     """1..100; None for lossless formats, which ignore ``quality``."""
+    animates: bool = False
+    """Holds several frames with their timing."""
+    stands_still: bool = True
+    """Written for pictures of one frame too. Where False, such a picture becomes an animation of one frame."""
 
 
 FORMATS: Mapping[str, OutputFormat] = MappingProxyType(
@@ -38,27 +42,46 @@ FORMATS: Mapping[str, OutputFormat] = MappingProxyType(
         "png": OutputFormat("image/png", "png", True, 2**31 - 1, None, True, True, None),
         # On enlarged photos 92 gives 48.7 dB at 1.0 bit per pixel; 85 loses 1.8 dB of it for a quarter of the bytes.
         "jpeg": OutputFormat("image/jpeg", "jpg", True, 65_500, None, False, False, 92),
-        "webp": OutputFormat("image/webp", "webp", False, 16_383, _MAX_WHOLE_PIXELS, True, False, 90),
+        "webp": OutputFormat("image/webp", "webp", False, 16_383, _MAX_WHOLE_PIXELS, True, False, 90, animates=True),
         # AVIF's scale is its own: 75 gives less than half the bytes of JPEG at 92, WebP at 90 half.
         "avif": OutputFormat("image/avif", "avif", False, 65_535, _MAX_WHOLE_PIXELS, True, False, 75),
         "tiff": OutputFormat("image/tiff", "tif", True, 2**31 - 1, None, True, True, None),
+        # Their frames are held whole, one at a time.
+        "gif": OutputFormat(
+            "image/gif", "gif", False, 65_535, _MAX_WHOLE_PIXELS, True, False, None, animates=True, stands_still=False
+        ),
+        "apng": OutputFormat(
+            "image/apng", "png", False, 2**31 - 1, _MAX_WHOLE_PIXELS, True, False, None, animates=True, stands_still=False
+        ),
     }
 )
 
-# What ``same`` means for formats that are read but not written.
+# What ``same`` means for formats that are read but not written, and for animations.
 _SAME = {"bmp": "png", "gif": "png", "heic": "jpeg"}
+_SAME_ANIMATED = {"gif": "gif", "png": "apng", "webp": "webp"}
 
 
-def choose_format(requested: str, source_format: str) -> str:
-    """The output format for ``same`` or a name in FORMATS.
+def choose_format(requested: str, source_format: str, *, frames: int = 1) -> str:
+    """The output format for ``same`` or a name in FORMATS; ``frames`` are those of the source.
 
-    ``same`` makes PNG of BMP and GIF (both lossless) and JPEG of HEIC. Raises ValueError for any other name.
+    ``same`` makes PNG of BMP and still GIF (both lossless) and JPEG of HEIC. Raises ValueError for any other name.
     """
     if requested == "same":
         requested = _SAME.get(source_format, source_format)
+        if frames > 1:
+            requested = _SAME_ANIMATED.get(source_format, requested)
     if requested not in FORMATS:
         raise ValueError(f"unknown output format {requested!r}; there are same, {', '.join(FORMATS)}")
     return requested
+
+
+def becomes_animation(wanted: str, source_format: str, frames: int) -> bool:
+    """Whether a source is written to ``wanted`` frame by frame: where the format animates and the source does, and always
+    where it knows nothing else.
+    """
+    if not FORMATS[wanted].stands_still:
+        return source_format in _SAME_ANIMATED
+    return FORMATS[wanted].animates and frames > 1 and source_format in _SAME_ANIMATED
 
 
 def check_holds(format: str, layout: Layout) -> None:  # noqa: A002  # the word of the interface
@@ -70,7 +93,7 @@ def check_holds(format: str, layout: Layout) -> None:  # noqa: A002  # the word 
     if problem is None:
         return
     sentence, limit = problem
-    others = [name for name in FORMATS if _problem(name, layout) is None]
+    others = [name for name, other in FORMATS.items() if other.stands_still and _problem(name, layout) is None]
     advice = f"Choose {' or '.join(others)}." if others else "Choose a smaller scale."
     raise FormatCannotHoldError("format_cannot_hold", f"{sentence} {advice}", limit=limit)
 
