@@ -92,6 +92,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest picture taken in, in pixels, known before decoding; more gets 413.",
     )
+    evaluation_max_pixels: int = Field(
+        2_000_000,
+        ge=1,
+        description="Largest picture that POST /v1/evaluations takes, in pixels: all pictures of its answer are in one "
+        "document; more get 413.",
+    )
     decode_seconds: float = Field(
         60.0,
         gt=0,
@@ -305,6 +311,18 @@ class Settings(BaseSettings):
                 raise ValueError(f"takes names without scheme, port or path (IPv6 in brackets), not {host!r}")
         return value
 
+    @field_validator("storage_url")
+    @classmethod
+    def _check_storage_url(cls, value: str | None) -> str | None:
+        return value if value is None else check_storage_url(value)
+
+    @field_validator("storage_public_url", "s3_endpoint")
+    @classmethod
+    def _check_s3_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+            raise ValueError(f"must be an address such as https://s3.example.org, without path, not {value!r}")
+        return value
+
     @field_validator("egress_allowed_hosts", mode="before")
     @classmethod
     def _split_egress_hosts(cls, value: object) -> object:
@@ -385,6 +403,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def check_storage_url(url: str) -> str:
+    """The address itself, if a store can lie there: ``file:///folder`` or ``s3://bucket/prefix``, where the prefix
+    has the rules of a stored object's key. Else raises ValueError with what it should be."""
+    if re.fullmatch(r"file://(localhost)?/[^?#]*", url):
+        return url
+    if re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*/?", url):
+        return url
+    raise ValueError(f"must be file:///folder or s3://bucket/prefix, not {url!r}")
 
 
 def explain(error: ValidationError) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from app.imaging.decoder import Decoder
 from app.inference.backend import Backend, load_backend
 from app.inference.engine import Engine
 from app.inference.errors import InferenceError
@@ -77,6 +78,10 @@ class FollowedBackend:
     def engine(self) -> Engine:
         return self._present.engine
 
+    @property
+    def decoder(self) -> Decoder:
+        return self._present.decoder
+
     @contextmanager
     def followed(self) -> Iterator[None]:
         """Within, SIGHUP and changed model folders have the models read again, in a thread."""
@@ -93,6 +98,7 @@ class FollowedBackend:
 
     def close(self) -> None:
         self._present.engine.close()
+        self._present.decoder.close()
 
     def _follow(self) -> None:
         while True:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.api import discovery, jobs, models, options, probes, reference, session, uploads, upscale
+from app.api import discovery, evaluations, jobs, models, options, probes, reference, session, shared, uploads, upscale
 from app.api.callers import CallerCheck
 from app.api.fallbacks import CatchAll, HeadAsGet
 from app.api.openapi import describe
@@ -74,6 +74,8 @@ def build_application(service: Service, lifespan: Lifespan) -> FastAPI:
     app.include_router(discovery.router)
     app.include_router(probes.router)
     app.include_router(session.router)
+    app.include_router(evaluations.router)
+    app.include_router(shared.router)
     app.include_router(uploads.router)
     app.include_router(reference.router)
     app.include_router(page_router())

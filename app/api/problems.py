@@ -239,6 +239,10 @@ class RateLimitedProblem(Problem):
         super().__init__(detail, code=code, limit=limit, headers={"Retry-After": str(retry_after)})
 
 
+class UnknownShareProblem(Problem):
+    status, code, title = 404, "unknown_share", "The link leads nowhere"
+
+
 class UnknownUploadProblem(Problem):
     status, code, title = 404, "unknown_upload", "There is no such upload"
 
@@ -271,7 +275,7 @@ class StorageUnavailableProblem(Problem):
 
 class UnsupportedPictureProblem(Problem):
     status, code, title = 415, "unsupported_format", "This kind of picture is not read here"
-    codes = ("unsupported_format", "unsupported_samples", "heic_not_supported")
+    codes = ("unsupported_format", "unsupported_samples", "heic_not_supported", "picture_too_small")
 
 
 class BrokenPictureProblem(Problem):

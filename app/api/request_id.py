@@ -14,6 +14,7 @@ from app.api.problems import REQUEST_ID
 from app.telemetry import logs, metrics, traces
 
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SHARED = "/v1/shared/"
 _QUIET = ("/livez", "/readyz")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _log = logging.getLogger("chetko.access")
@@ -71,15 +72,20 @@ def _count(scope: Scope, status: int, seconds: float) -> None:
     metrics.REQUEST_SECONDS.labels(_route(scope)).observe(seconds)
 
 
+def _shown_path(path: str) -> str:
+    """A share link's token opens what it names, so the log leaves it out."""
+    return SHARED + "..." if path.startswith(SHARED) else path
+
+
 def _tell(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     client = scope["client"][0] if scope.get("client") else "-"
     _log.log(
         logging.DEBUG if scope["path"] in _QUIET else logging.INFO,
         "%s %r %d %.0f ms %s %s",
-        scope["method"], scope["path"], status, seconds * 1000, client, request_id,
+        scope["method"], _shown_path(scope["path"]), status, seconds * 1000, client, request_id,
         extra={
             "method": scope["method"],
-            "path": scope["path"],
+            "path": _shown_path(scope["path"]),
             "route": _route(scope),
             "status": status,
             "milliseconds": round(seconds * 1000, 1),

@@ -12,18 +12,23 @@ from app.settings import Settings
 FILE = "secret-key"
 
 
-def secret_key(settings: Settings) -> str:
-    """``CHETKO_SECRET_KEY``; else, with the embedded queue, the one in the data folder, which is made if it is missing.
-
-    Raises CannotStartError in a cluster without one: each process would sign with a secret of its own. Blocks.
-    """
-    if settings.secret_key is not None:
-        return settings.secret_key.get_secret_value()
-    if settings.redis_url is not None:
+def check_secret(settings: Settings) -> None:
+    """Raises CannotStartError in a cluster without a secret: each process would sign with one of its own."""
+    url = settings.redis_url or "unix:"
+    if settings.secret_key is None and not url.startswith("unix:"):
         raise CannotStartError(
             "With CHETKO_REDIS_URL also set CHETKO_SECRET_KEY, to at least 32 random characters that are the same for "
             "every process: it signs share links."
         )
+
+
+def secret_key(settings: Settings) -> str:
+    """``CHETKO_SECRET_KEY``; else, with a queue server on this machine, the one in the data folder, which is made if it
+    is missing. Raises CannotStartError as ``check_secret`` does, and where the folder cannot be used. Blocks.
+    """
+    check_secret(settings)
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
     return _in_folder(settings.data_dir)
 
 

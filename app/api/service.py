@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -23,13 +23,18 @@ from starlette.types import Receive
 from app.api.admission import Admission
 from app.api.callers import Access, CannotStartError
 from app.api.problems import ClientGoneProblem, UnavailableProblem
+from app.api.secret_key import check_secret, secret_key
+from app.api.share_links import ShareLinks
 from app.api.upload import UploadLimits
 from app.api.upload_store import UploadStore
+from app.imaging.decoder import Decoder
+from app.imaging.header import Header
 from app.inference.backend import Backend
 from app.inference.cpus import usable_cpus
 from app.inference.enlarge import Limits, Options, Report
-from app.inference.errors import DeviceLostError, InferenceError
+from app.inference.errors import BrokenModelError, DeviceLostError, InferenceError
 from app.inference.heap import return_freed_memory
+from app.inference.lpips import Lpips
 from app.inference.registry import Registry
 from app.inference.watch import ModelWatch
 from app.jobs import Jobs
@@ -42,6 +47,8 @@ COMPUTE_NICENESS = 5
 
 On two busy cores with 64 clients this halves the 99th percentile of ``/livez`` (10 ms instead of 20 ms).
 """
+
+T = TypeVar("T")
 
 _log = logging.getLogger("chetko.service")
 
@@ -80,6 +87,9 @@ class Service:
         self.jobs: Jobs | None = None
         self.access = Access(settings, None)
         """Keys, sessions and limits."""
+        self._share_links: ShareLinks | None = None
+        self._lpips: Lpips | None = None
+        self._lpips_known = False
         self.settled = asyncio.Event()
         """Set when the first loading has ended, however it did."""
         self.reload_asked = asyncio.Event()
@@ -107,6 +117,27 @@ class Service:
         """The models; raises ``UnavailableProblem`` while they are not loaded."""
         return self.backend.registry if self._backend is None else self._backend.registry
 
+    @property
+    def decoder(self) -> Decoder:
+        """Reads pictures; raises ``UnavailableProblem`` while the models are not loaded."""
+        return self.backend.decoder if self._backend is None else self._backend.decoder
+
+    def _read_header(self, file: BinaryIO) -> Header:
+        return self.decoder.read_header(file)  # the models may be loaded later than the queue is known
+
+    async def lpips(self) -> Lpips | None:
+        """Measures LPIPS; read when the first evaluation needs it, None where its file is not installed."""
+        if not self._lpips_known:
+            self._lpips = await asyncio.get_running_loop().run_in_executor(self._models, _load_lpips)
+            self._lpips_known = True
+        return self._lpips
+
+    async def share_links(self) -> ShareLinks:
+        """What signs links; its secret is made or read when the first link is asked for."""
+        if self._share_links is None:
+            self._share_links = ShareLinks(await asyncio.to_thread(secret_key, self.settings))
+        return self._share_links
+
     def tiles_waiting(self) -> int:
         """Tiles that wait for the device; safe to ask from any thread."""
         return 0 if self._backend is None else self._backend.engine.queue_length()
@@ -127,7 +158,7 @@ class Service:
         self.access = Access(self.settings, redis)
         if storage is not None:
             self.uploads = UploadStore(redis, storage, seconds=self.settings.upload_hours * 3600)
-            self.jobs = Jobs(redis, storage, self.settings)
+            self.jobs = Jobs(redis, storage, self.settings, read_header=self._read_header)
 
     async def sweep_uploads(self, *, every_seconds: float = 60.0) -> None:
         """Removes expired uploads, for as long as the service runs."""
@@ -144,13 +175,13 @@ class Service:
         with ``failure``.
         """
         try:
+            check_secret(self.settings)
             await self.access.check_start()
             self._backend = await asyncio.get_running_loop().run_in_executor(self._models, load)
         except Exception as error:
             self.state, self.failure = "failed", error
-            if not isinstance(
-                error, InferenceError | CannotStartError
-            ):  # those are sentences, for whoever waits for ``settled`` to tell
+            # Those are sentences, for whoever waits for ``settled`` to tell.
+            if not isinstance(error, InferenceError | CannotStartError):
                 _log.exception("The service cannot start")
         else:
             if self.state == "starting":
@@ -213,18 +244,27 @@ class Service:
             max_input_pixels=self.settings.max_input_pixels,
             max_output_pixels=self.settings.sync_max_output_pixels,
         )
+
+        def work(cancelled: Callable[[], bool]) -> Report:
+            return backend.enlarge(source, target, options, backend.engine, limits=limits, cancelled=cancelled)
+
+        return Finished(*await self.compute(work, receive))
+
+    async def compute(self, work: Callable[[Callable[[], bool]], T], receive: Receive) -> tuple[T, float]:
+        """Runs ``work`` on a compute thread as ``enlarge`` does; gives its answer and how long it waited for a thread.
+
+        ``work`` gets the question whether it is still wanted, to be asked every now and then.
+        """
         cancelled = threading.Event()
         queued = time.perf_counter()
 
-        def work() -> tuple[Report, float, float]:
+        def timed() -> tuple[T, float, float]:
             began = time.perf_counter()
             with traces.span("picture"):
-                report = backend.enlarge(
-                    source, target, options, backend.engine, limits=limits, cancelled=cancelled.is_set
-                )
-            return report, began - queued, time.perf_counter() - began
+                answer = work(cancelled.is_set)
+            return answer, began - queued, time.perf_counter() - began
 
-        job = self._compute.submit(copy_context().run, work)  # ids and trace go along
+        job = self._compute.submit(copy_context().run, timed)  # ids and trace go along
         result = asyncio.wrap_future(job)
         gone = asyncio.ensure_future(disconnected(receive))
         try:
@@ -242,14 +282,22 @@ class Service:
             gone.cancel()
             result.add_done_callback(lambda job: job.cancelled() or job.exception())
         try:
-            report, queue_seconds, busy_seconds = result.result()
+            answer, queue_seconds, busy_seconds = result.result()
         except DeviceLostError as error:
             if self.device_lost is None:
                 _log.error("No more pictures are taken: %s", error)
             self.device_lost = "The GPU of this process no longer answers; it must be started anew."
             raise
         self.admission.note(busy_seconds)
-        return Finished(report, queue_seconds)
+        return answer, queue_seconds
+
+
+def _load_lpips() -> Lpips | None:
+    try:
+        return Lpips.load()
+    except BrokenModelError as error:
+        _log.warning("Evaluations do without LPIPS: %s", error)
+        return None
 
 
 def service_of(request: Request) -> Service:

@@ -18,7 +18,6 @@ from app.api.options import UpscaleQuery
 from app.api.problems import InvalidOptionProblem, UnavailableProblem
 from app.api.service import Service
 from app.imaging.decode import check_pixels
-from app.imaging.header import read_header
 from app.inference.course import plot_course
 from app.inference.manifest import Manifest
 from app.inference.options import Limits
@@ -71,13 +70,13 @@ def options_of(query: UpscaleQuery) -> dict[str, Any]:
 async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery, registry: Registry) -> Looked:
     """Reads the headers and refuses what they show to be wrong: see ``check_header`` and ``plot_course``."""
     limits = Limits(max_input_pixels=service.settings.max_input_pixels, max_output_pixels=None)
-    options = query.options()
+    options, decoder = query.options(), service.decoder
 
     def read() -> Looked:
         courses, work, pixels = [], [], 0
         for file in files:
             file.seek(0)
-            header = read_header(file)
+            header = decoder.read_header(file)
             check_pixels(header.width, header.height, limits.max_input_pixels)
             course = plot_course(options, registry, header.width, header.height)
             check_header(header, course, options, limits)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from app.api.callers import charge_pixels, picture_of
 from app.api.file_names import content_disposition
 from app.api.jobs import accepted, result_response
 from app.api.options import NAMES, UpscaleQuery
@@ -172,6 +173,7 @@ async def upscale(
     preference = preference_of(request.headers)
     async with AsyncExitStack() as held:
         held.enter_context(service.admission.place())
+        await held.enter_async_context(picture_of(request))
         reservation = await held.enter_async_context(reserved(service, request))
         with service.admission.upload(), traces.span("receive"):
             upload = await receive_upload(request.receive, boundary, service.upload_limits, service.disk, NAMES)
@@ -185,6 +187,7 @@ async def upscale(
                 job = await submit(service, request, received, looked, query=query, reservation=reservation)
                 await held.aclose()  # a place is for what is computed here
                 return await _answer_job(service, request, job, preference, looked.output_pixels)
+            await charge_pixels(request, looked.output_pixels)
         target = open_spool()
         held.callback(service.disk.submit, target.close)
         finished = await service.enlarge(backend, upload.file, target, options, request.receive)

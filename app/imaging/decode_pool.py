@@ -11,9 +11,11 @@ import logging
 import mmap
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +35,8 @@ from app.imaging.picture import BrokenPictureError, ImagingError, Picture, Pictu
 
 _POLL_SECONDS = 0.1
 """How soon a cancelled picture is noticed."""
+_IN_MEMORY_BYTES = 16 * 1024 * 1024
+"""What is no file of the system, as an object in a bucket, is copied: up to this into memory, beyond it to the disk."""
 _ROOT = Path(__file__).parents[2]
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 """All that a decoder gets of our environment: no secret is in its memory."""
@@ -278,15 +282,19 @@ def _descriptor(file: BinaryIO) -> Iterator[int]:
         yield number
         file.seek(0)
         return
-    data = memoryview(file.read())
-    descriptor = messages.shared_file(0)
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    first = file.read(_IN_MEMORY_BYTES)
+    if len(first) < _IN_MEMORY_BYTES:
+        with os.fdopen(messages.shared_file(0), "w+b") as copy:
+            copy.write(first)
+            copy.seek(0)
+            yield copy.fileno()
+    else:
+        with tempfile.TemporaryFile() as copy:
+            copy.write(first)
+            del first
+            shutil.copyfileobj(file, copy, _IN_MEMORY_BYTES)
+            copy.seek(0)
+            yield copy.fileno()
     file.seek(0)
 
 

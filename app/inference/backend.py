@@ -47,6 +47,10 @@ class HasEngine(Protocol):
     @property
     def engine(self) -> Engine: ...
 
+    @property
+    def decoder(self) -> Decoder:
+        """The same for as long as the engine's device is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:

@@ -9,14 +9,14 @@ import json
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import BinaryIO
 
 from redis.asyncio import Redis
 
-from app.imaging.header import read_header
+from app.imaging.header import Header, read_header
 from app.jobs import keys, places
 from app.jobs.changes import Changes
 from app.jobs.connection import queue_errors
@@ -46,8 +46,18 @@ class Jobs:
     Every method raises QueueUnavailableError where Redis does not answer, and those that touch bytes StorageError.
     """
 
-    def __init__(self, redis: Redis, storage: Storage, settings: Settings) -> None:
-        """``redis``: as ``open_redis`` makes them; closing it stays the caller's."""
+    def __init__(
+        self,
+        redis: Redis,
+        storage: Storage,
+        settings: Settings,
+        *,
+        read_header: Callable[[BinaryIO], Header] = read_header,
+    ) -> None:
+        """``redis``: as ``open_redis`` makes them; closing it stays the caller's. ``read_header`` reads the headers of
+        pictures that are staged, in a thread.
+        """
+        self._read_header = read_header
         self.storage = storage
         self._settings = settings
         self._redis = redis
@@ -89,7 +99,7 @@ class Jobs:
 
     def _stage(self, id: str, number: int, file: BinaryIO, name: str | None, work: int) -> Source:  # noqa: A002
         file.seek(0)
-        header = read_header(file)
+        header = self._read_header(file)
         file.seek(0)
         digest, size = hashlib.sha256(), 0
         key = places.source(id, number)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, cast
 
-from app.imaging.bands import SourceLayout, write_bands
-from app.imaging.header import read_header
+from app.imaging.bands import SourceLayout
+from app.imaging.decoder import DecodingCancelledError
 from app.inference.backend import HasEngine
 from app.inference.course import Course, plot_course
 from app.inference.engine import Engine
@@ -133,7 +133,16 @@ class Work:
             self._storage.put(places.band(job.home, picture, token, number), rows)
 
         with self._storage.open(call.source.key) as file:
-            layout = write_bands(file, keep, max_pixels=self._settings.max_input_pixels, metadata=call.options.metadata)
+            try:
+                layout = self._backend.decoder.write_bands(
+                    file,
+                    keep,
+                    max_pixels=self._settings.max_input_pixels,
+                    metadata=call.options.metadata,
+                    cancelled=call.cancelled,
+                )
+            except DecodingCancelledError as error:
+                raise UpscaleCancelledError("The picture was cancelled.") from error
         strips = plan_strips(
             layout,
             call.options,
@@ -153,7 +162,9 @@ class Work:
     def _whole(self, call: _Call) -> dict[str, Any]:
         began = time.perf_counter()
         with self._storage.open(call.source.key) as file:
-            wanted = output_format(call.options, call.source.format, has_alpha=read_header(file).has_alpha)
+            wanted = output_format(
+                call.options, call.source.format, has_alpha=self._backend.decoder.read_header(file).has_alpha
+            )
 
             def write(target: BinaryIO) -> Report:
                 return enlarge(
@@ -163,6 +174,7 @@ class Work:
                     call.engine,
                     limits=Limits(self._settings.max_input_pixels, None),
                     cancelled=call.cancelled,
+                    decoder=self._backend.decoder,
                 )
 
             result, report = self._write(call, wanted, write)

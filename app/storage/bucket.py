@@ -23,7 +23,7 @@ from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import S3Store
 
 from app.storage.interface import MissingObjectError, Stat, StorageError, StorageWriter
-from app.storage.keys import check_key
+from app.storage.keys import check_key, check_prefix
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -132,10 +132,8 @@ class BucketStorage:
         return number
 
     def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        if prefix:
-            check_key(prefix)
         with _told("list"):
-            for page in obstore.list(self._store, prefix=prefix or None, chunk_size=1000):
+            for page in obstore.list(self._store, prefix=check_prefix(prefix) or None, chunk_size=1000):
                 for meta in page:
                     if not prefix or meta["path"].startswith(prefix + "/"):
                         yield meta["path"], _stat(meta)

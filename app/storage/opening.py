@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from app.settings import Settings
+from app.settings import Settings, check_storage_url
 from app.storage.bucket import BucketStorage
 from app.storage.interface import Storage
-from app.storage.keys import check_prefix
 from app.storage.local import LocalStorage
-
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-
-
-def _check_url(url: str) -> str:
-    """The address itself, if a store can be made of it; else raises ValueError with what it should be."""
-    parts = urlsplit(url)
-    if parts.query or parts.fragment:
-        pass
-    elif parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
-        return url
-    elif parts.scheme == "s3" and _BUCKET.fullmatch(parts.netloc):
-        check_prefix(parts.path.strip("/"))
-        return url
-    raise ValueError(f"must be file:///folder or s3://bucket/prefix, not {url!r}")
 
 
 def open_storage(
@@ -44,7 +27,7 @@ def open_storage(
     ``BucketStorage``. Raises ValueError for an address that is none, StorageError if a folder cannot be made; a bucket
     is not called yet (``Storage.check`` does).
     """
-    parts = urlsplit(_check_url(url))
+    parts = urlsplit(check_storage_url(url))
     if parts.scheme == "file":
         return LocalStorage(Path(unquote(parts.path)), min_free_bytes=min_free_bytes)
     return BucketStorage(

@@ -30,6 +30,7 @@ TABLE = {
     ("GET", "/readyz"): "open",
     ("GET", "/openapi.json"): "open",
     ("GET", "/docs"): "open",
+    ("GET", "/v1/shared/{token}"): "open",
     ("POST", "/v1/session"): "open",
     ("DELETE", "/v1/session"): "open",
     # Everybody, and a key changes what they are told.
@@ -39,6 +40,7 @@ TABLE = {
     ("GET", "/v1/models"): "read",
     ("GET", "/v1/models/{name}"): "read",
     ("POST", "/v1/upscale"): "write",
+    ("POST", "/v1/evaluations"): "evaluate",
     ("POST", "/v1/uploads"): "write",
     ("PUT", "/v1/uploads/{upload_id}"): "write",
     ("DELETE", "/v1/uploads/{upload_id}"): "write",
@@ -48,6 +50,7 @@ TABLE = {
     ("DELETE", "/v1/jobs/{job_id}"): "write",
     ("GET", "/v1/jobs/{job_id}/events"): "read",
     ("GET", "/v1/jobs/{job_id}/result"): "read",
+    ("POST", "/v1/jobs/{job_id}/share"): "write",
 }
 """(method, path) -> who may."""
 

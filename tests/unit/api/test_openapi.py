@@ -41,6 +41,9 @@ def test_it_is_openapi_3_1(document: dict[str, Any]) -> None:
 def test_operation_ids_are_tag_and_name(document: dict[str, Any]) -> None:
     found = operations(document)
     assert set(found) == {
+        "evaluations-create",
+        "jobs-share",
+        "jobs-shared",
         "pictures-upscale",
         "models-list",
         "models-get",

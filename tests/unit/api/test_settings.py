@@ -69,6 +69,16 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
             "not 'http://b/'.",
         ),
         (
+            "CHETKO_STORAGE_URL",
+            "/var/pictures",
+            "CHETKO_STORAGE_URL must be file:///folder or s3://bucket/prefix, not '/var/pictures'.",
+        ),
+        (
+            "CHETKO_S3_ENDPOINT",
+            "minio:9000",
+            "CHETKO_S3_ENDPOINT must be an address such as https://s3.example.org, without path, not 'minio:9000'.",
+        ),
+        (
             "CHETKO_WEBHOOK_SECRET",
             "whsec_c2hvcnQ=",
             "CHETKO_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 random bytes.",
