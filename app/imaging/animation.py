@@ -1,7 +1,7 @@
 """Animated pictures: whole frames with their timing out of GIF, WebP and APNG, and back into such files.
 
-Frames come out composed: what a file says about disposal and blending is carried out, so that each frame is the picture that is
-seen. The writers take whole frames, one after another, and keep no more than what is already compressed.
+Frames come out composed: what a file says about disposal and blending is carried out, so that each frame is the picture
+that is seen. The writers take whole frames, one after another, and keep no more than what is already compressed.
 """
 
 from __future__ import annotations
@@ -55,10 +55,11 @@ class Animation:
 def open_animation(
     file: BinaryIO, *, max_pixels: int | None, max_frames: int | None
 ) -> Iterator[tuple[Animation, Iterator[Picture]]]:
-    """What is known of an animated GIF, WebP or PNG (``file`` must be seekable), and its frames, composed, in their order;
-    all with alpha or all without. A still picture is an animation of one frame.
+    """What is known of an animated GIF, WebP or PNG (``file`` must be seekable), and its frames, composed, in their
+    order; all with alpha or all without. A still picture is an animation of one frame.
 
-    All frames are decoded twice, once to look at them. Memory: a frame or two. ``max_pixels`` bounds one frame. Raises what
+    All frames are decoded twice, once to look at them. Memory: a frame or two. ``max_pixels`` bounds one frame. Raises
+    what
     ``decode`` does, and PictureTooLargeError ``too_many_frames``.
     """
     opened = open_picture(file)
@@ -68,8 +69,8 @@ def open_animation(
         if max_pixels is not None and header.width * header.height > max_pixels:
             raise PictureTooLargeError(
                 "too_many_pixels",
-                f"The frames have {header.width} x {header.height} = {header.width * header.height:,} pixels, more than the "
-                f"{max_pixels:,} allowed. Send a smaller animation.",
+                f"The frames have {header.width} x {header.height} pixels, more than the {max_pixels:,} allowed. "
+                "Send a smaller animation.",
                 limit=max_pixels,
             )
         check_frames(header.frames, max_frames)
@@ -98,8 +99,8 @@ def check_frames(frames: int, most: int | None) -> None:
     if most is not None and frames > most:
         raise PictureTooLargeError(
             "too_many_frames",
-            f"The animation has {frames} frames or more, and {most} are allowed. Send a shorter one, or ask for png: that "
-            "enlarges the first frame.",
+            f"The animation has {frames} frames or more, and {most} are allowed. Send a shorter one, or ask for png: "
+            "that enlarges the first frame.",
             limit=most,
         )
 
@@ -156,8 +157,8 @@ def open_animation_writer(
     quality: int | None,
     threads: int,
 ) -> AnimationWriter:
-    """For ``gif``, ``webp`` or ``apng``; ``layout`` is that of a frame. ``file`` is written from its position and needs no
-    seeking. GIF gets 256 colours a frame, and no half transparent pixels.
+    """For ``gif``, ``webp`` or ``apng``; ``layout`` is that of a frame. ``file`` is written from its position and needs
+    no seeking. GIF gets 256 colours a frame, and no half transparent pixels.
     """
     if format == "gif":
         return _GifWriter(file, layout, known)
@@ -176,7 +177,9 @@ class _Frames:
         self._shown: Pixels | None = None
 
     def take(self, frame: Pixels) -> tuple[int, int, int, int]:
-        """What has to be drawn: left, top, right, bottom. All of it, where alpha would let the frame before shine through."""
+        """What has to be drawn: left, top, right, bottom. All of it, where alpha would let the frame before shine
+        through.
+        """
         expected = (self._layout.height, self._layout.width, self._layout.channels)
         if frame.shape != expected or frame.dtype != np.uint8:
             raise ValueError(f"expected a frame of {expected} uint8, got {frame.shape} {frame.dtype}")
@@ -219,7 +222,9 @@ class _GifWriter:
         part = frame[top:bottom, left:right]
         transparent = part.shape[2] == 4
         image = Image.fromarray(np.ascontiguousarray(part[:, :, :3]))
-        levels = image.quantize(255 if transparent else 256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+        levels = image.quantize(
+            255 if transparent else 256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG
+        )
         if transparent:
             indices = np.asarray(levels).copy()
             indices[part[:, :, 3] < _VISIBLE] = 255
@@ -321,7 +326,9 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _WebpWriter:
-    """Frames by WholeWriter, put into one container; their compressed bytes wait, since the container begins with its size."""
+    """Frames by WholeWriter, put into one container; their compressed bytes wait, since the container begins with its
+    size.
+    """
 
     def __init__(self, file: BinaryIO, layout: Layout, known: Animation, *, quality: int) -> None:
         self._file = file

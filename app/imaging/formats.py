@@ -34,7 +34,7 @@ class OutputFormat:
     animates: bool = False
     """Holds several frames with their timing."""
     stands_still: bool = True
-    """Written for pictures of one frame too. Where False, such a picture becomes an animation of one frame."""
+    """Written for any picture. Where False only GIF, PNG and WebP are: as an animation, be it of one frame."""
 
 
 FORMATS: Mapping[str, OutputFormat] = MappingProxyType(
@@ -51,7 +51,16 @@ FORMATS: Mapping[str, OutputFormat] = MappingProxyType(
             "image/gif", "gif", False, 65_535, _MAX_WHOLE_PIXELS, True, False, None, animates=True, stands_still=False
         ),
         "apng": OutputFormat(
-            "image/apng", "png", False, 2**31 - 1, _MAX_WHOLE_PIXELS, True, False, None, animates=True, stands_still=False
+            "image/apng",
+            "png",
+            False,
+            2**31 - 1,
+            _MAX_WHOLE_PIXELS,
+            True,
+            False,
+            None,
+            animates=True,
+            stands_still=False,
         ),
     }
 )
@@ -76,37 +85,44 @@ def choose_format(requested: str, source_format: str, *, frames: int = 1) -> str
 
 
 def becomes_animation(wanted: str, source_format: str, frames: int) -> bool:
-    """Whether a source is written to ``wanted`` frame by frame: where the format animates and the source does, and always
-    where it knows nothing else.
+    """Whether a source is written to ``wanted`` frame by frame: where the format animates and the source does, and
+    always where it knows nothing else.
     """
     if not FORMATS[wanted].stands_still:
         return source_format in _SAME_ANIMATED
     return FORMATS[wanted].animates and frames > 1 and source_format in _SAME_ANIMATED
 
 
-def check_holds(format: str, layout: Layout) -> None:  # noqa: A002  # the word of the interface
-    """Raises FormatCannotHoldError ``format_cannot_hold`` where ``format`` has no room for the picture.
+def check_holds(format: str, layout: Layout, *, animated: bool = False) -> None:  # noqa: A002  # the word of the interface
+    """Raises FormatCannotHoldError ``format_cannot_hold`` where ``format`` has no room for the picture, or,
+    ``animated``, for the frames of this layout.
 
     Call it before computing: everything it needs is known from the source and the scale.
     """
-    problem = _problem(format, layout)
+    problem = _problem(format, layout, animated=animated)
     if problem is None:
         return
     sentence, limit = problem
-    others = [name for name, other in FORMATS.items() if other.stands_still and _problem(name, layout) is None]
+    others = [name for name in FORMATS if _problem(name, layout, animated=animated) is None]
     advice = f"Choose {' or '.join(others)}." if others else "Choose a smaller scale."
     raise FormatCannotHoldError("format_cannot_hold", f"{sentence} {advice}", limit=limit)
 
 
-def _problem(format: str, layout: Layout) -> tuple[str, int | None] | None:  # noqa: A002
+def _problem(format: str, layout: Layout, *, animated: bool) -> tuple[str, int | None] | None:  # noqa: A002
     """Why ``format`` cannot hold ``layout``, and the limit that was passed; None where it can."""
     wanted = FORMATS[format]
     name = "WebP" if format == "webp" else format.upper()
     size = f"{layout.width} x {layout.height}"
     if layout.channels in (2, 4) and not wanted.holds_alpha:
         return f"{name} cannot hold transparency.", None
+    if animated and not wanted.animates:
+        return f"{name} cannot hold an animation.", None
+    if not animated and not wanted.stands_still:
+        return f"{name} is written of GIF, PNG and WebP only, frame by frame.", None
     if max(layout.width, layout.height) > wanted.max_edge:
         return f"{name} holds up to {wanted.max_edge:,} px per side, the result has {size}.", wanted.max_edge
-    if wanted.max_pixels is not None and layout.width * layout.height > wanted.max_pixels:
-        return f"{name} is written up to {wanted.max_pixels:,} px, the result has {size}.", wanted.max_pixels
+    # A frame is held whole whatever the format.
+    most = _MAX_WHOLE_PIXELS if animated else wanted.max_pixels
+    if most is not None and layout.width * layout.height > most:
+        return f"{name} is written up to {most:,} px, the result has {size}.", most
     return None
