@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check check \
+.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check docs \
+  clients check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
@@ -61,6 +62,13 @@ docker-requirements: $(VENV)/.installed-ops ## write docker/requirements-*.txt a
 k8s-check: install $(VENV)/.installed-ops ## render every overlay and hold it against Kubernetes 1.30 to 1.37 and checkov
 	$(BIN)/python -m k8s.check
 
+docs: $(VENV)/.installed-docs ## the documentation as a site, in site/; strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/.installed-docs: $(VENV)/.installed-test
+	@$(PIP) -e ".[docs]"
+	@touch $@
+
 # In an environment of their own: checkov pins half of what the service needs to other versions.
 $(VENV)/.installed-ops: | $(BIN)/python
 	@echo "Installing what checks containers and manifests (once, about 450 MB) ..."
@@ -73,7 +81,7 @@ $(VENV)/.installed-ops: | $(BIN)/python
 COMPILE := $(VENV)/ops/bin/uv pip compile --quiet --generate-hashes --python-version 3.13 \
   --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-check: test page-types docker-test k8s-check ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
+check: test page-types docs docker-test k8s-check ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
 
 test-redis: install ## what uses the queue, against the redis-server of this machine instead of the embedded one
@@ -85,6 +93,7 @@ faults: install ## kill every process of a running service at the worst moments,
 
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
 	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage tests/unit/jobs
+	$(BIN)/pytest tests/integration/test_bucket.py
 
 page-tools: node_modules/.installed ## install what checks the page (npm): TypeScript, axe-core
 

@@ -153,6 +153,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_keys_commands(keys)
     keys.set_defaults(run=_keys)
+
+    jobs = commands.add_parser(
+        "jobs",
+        help="list, show, cancel, retry and purge jobs",
+        description="What operators see of jobs, and do about them.",
+    )
+    _add_jobs_commands(jobs)
+    jobs.set_defaults(run=_jobs)
     return parser
 
 
@@ -189,6 +197,34 @@ def _factor(text: str) -> float:
     if not 1 <= number <= 8:
         raise argparse.ArgumentTypeError(f"must be a number from 1 to 8, not {text!r}")
     return number
+
+
+def _add_jobs_commands(parser: argparse.ArgumentParser) -> None:
+    """The commands below ``chetko jobs``."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="jobs_command")
+    states = ("queued", "preparing", "running", "assembling", "succeeded", "failed", "cancelled", "expired")
+
+    ls = commands.add_parser("ls", help="list jobs", description="Lists jobs, the newest first.")
+    ls.add_argument("--state", choices=states, help="only jobs in this state")
+    ls.add_argument("--owner", metavar="KEY", help='only jobs of this key\'s id ("" for callers without a key)')
+    ls.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (%(default)s)")
+    ls.add_argument("--json", action="store_true", help="print whole documents")
+
+    for name, told in (
+        ("show", "print one job"),
+        ("cancel", "stop an unfinished job and remove its files"),
+        ("retry", "begin a failed job again"),
+    ):
+        one = commands.add_parser(name, help=told, description=told[0].upper() + told[1:] + ".")
+        one.add_argument("id", metavar="JOB", help="the job's id")
+
+    purge = commands.add_parser(
+        "purge", help="remove finished jobs", description="Removes finished jobs with their files, before their time."
+    )
+    purge.add_argument("--state", choices=states[4:], help="only jobs that ended so")
+    purge.add_argument(
+        "--older-than", type=float, default=0.0, metavar="HOURS", help="only jobs that ended so long ago (%(default)s)"
+    )
 
 
 def _from(least: int, most: int) -> Any:
@@ -295,6 +331,13 @@ def _models(options: argparse.Namespace) -> int:
     else:
         print("chetko: no model is installed", file=sys.stderr)
     return 0
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    from app.cli_jobs import manage_jobs  # noqa: PLC0415
+
+    settings = _settings()
+    return 2 if settings is None else manage_jobs(options, settings)
 
 
 def _keys(options: argparse.Namespace) -> int:

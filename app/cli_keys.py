@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.api.keys import SCOPES, Key, KeyLimits, KeyStore
-from app.jobs import tied as tied_script
-from app.jobs.data_folder import DataFolder, DataFolderError, note_in
-from app.jobs.embedded import EmbeddedQueue, queue_binary
+from app.jobs.data_folder import DataFolderError
+from app.jobs.reach import queue_of
 from app.settings import Settings
-
-_QUEUE_SECONDS = 30.0
-"""How long the embedded queue server may take to answer: it may have a large file to read."""
 
 
 def manage_keys(options: argparse.Namespace, settings: Settings) -> int:
@@ -51,7 +42,7 @@ def manage_keys(options: argparse.Namespace, settings: Settings) -> int:
 
     work = {"create": create, "ls": ls, "revoke": revoke}[options.keys_command]
     try:
-        with _queue_of(settings) as url:
+        with queue_of(settings) as url:
             return asyncio.run(_with_keys(url, work))
     except DataFolderError as error:
         print(f"chetko: {error}", file=sys.stderr)
@@ -63,45 +54,6 @@ def manage_keys(options: argparse.Namespace, settings: Settings) -> int:
 async def _with_keys(url: str, work: Callable[[KeyStore], Awaitable[int]]) -> int:
     async with Redis.from_url(url, socket_connect_timeout=5, socket_timeout=10) as redis:
         return await work(KeyStore(redis))
-
-
-@contextmanager
-def _queue_of(settings: Settings) -> Iterator[str]:
-    """The address of the queue server: the one that is set, that of a running ``chetko serve``, or one that lives for
-    as long as this lasts, on the same data.
-    """
-    if settings.redis_url is not None:
-        yield settings.redis_url
-        return
-    note = note_in(settings.data_dir)
-    if note is not None and note.queue_url is not None and note.holder.alive():
-        yield note.queue_url
-        return
-    if queue_binary() is None:
-        raise DataFolderError("Keys need a queue server, and none is made for this system: set CHETKO_REDIS_URL.")
-    with DataFolder.hold(settings.data_dir) as folder:
-        queue = EmbeddedQueue(folder)
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-I", "-S", tied_script.__file__, str(os.getpid()), "0", *queue.command()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        folder.note_child("queue", process.pid)
-        try:
-            _wait_until_it_answers(queue, process)
-            yield queue.url
-        finally:
-            process.terminate()
-            process.wait(_QUEUE_SECONDS)
-            folder.forget_child("queue")
-
-
-def _wait_until_it_answers(queue: EmbeddedQueue, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _QUEUE_SECONDS
-    while not asyncio.run(queue.answers()):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise DataFolderError(f"The queue server does not start on {Path(queue.folder)}.")
-        time.sleep(0.02)
 
 
 def _table(keys: list[Key]) -> str:

@@ -19,12 +19,12 @@ from redis.asyncio import Redis
 from app.api.application import build_application
 from app.api.callers import CannotStartError
 from app.api.service import Service
-from app.api.service_metrics import ServiceMetrics
+from app.api.service_metrics import QueueMetrics, ServiceMetrics
 from app.inference.backend import Backend, load_backend
 from app.inference.errors import InferenceError
 from app.inference.registry import model_folders
 from app.inference.watch import ModelWatch
-from app.jobs import open_redis
+from app.jobs import Health, open_redis
 from app.jobs.data_folder import DataFolderError
 from app.jobs.eviction import EvictingQueueError, QueueAwayError, refuse_eviction
 from app.jobs.supervisor import PartFailedError, Supervisor
@@ -35,6 +35,8 @@ from app.telemetry import logs, traces
 from app.telemetry.exposition import Exposition
 
 KEEP_ALIVE_SECONDS = 20
+HEALTH_SECONDS = 5
+"""What Prometheus waits at most for the queue's numbers; its own patience is ten seconds by default."""
 
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """Asks for the models to be read again; Windows has no such signal."""
@@ -129,6 +131,8 @@ def serve(settings: Settings, *, worker: bool = True) -> int:
             server = _Server(settings, supervisor)
             if exposition is not None:
                 exposition.add(ServiceMetrics(server.service))
+                if server.service.jobs is not None:
+                    exposition.add(QueueMetrics(server.queue_health))
             # uvicorn raises the signal that stopped it once more when it is done; by then this handler has nothing
             # left to do, and the exit code stays 0.
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -210,6 +214,17 @@ class _Server(uvicorn.Server):
         if self.supervisor is not None and self.loop is not None:
             self.loop.call_soon_threadsafe(self.supervisor.drain)  # this may be anywhere in the loop's own code
         super().handle_exit(sig, frame)
+
+    def queue_health(self) -> Health | None:
+        """How queue and storage are, for a thread that is not the loop's; None without an answer in time."""
+        if self.loop is None or self.service.jobs is None:
+            return None
+        asking = asyncio.run_coroutine_threadsafe(self.service.jobs.health(), self.loop)
+        try:
+            return asking.result(HEALTH_SECONDS)
+        except TimeoutError:
+            asking.cancel()
+            return None
 
     def stop(self) -> None:
         """Asks it to stop, from within its loop."""

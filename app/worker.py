@@ -24,6 +24,7 @@ from app.jobs.eviction import EvictingQueueError, QueueAwayError, refuse_evictio
 from app.jobs.worker import run_worker
 from app.settings import Settings
 from app.telemetry import logs, traces
+from app.telemetry.exposition import Exposition, shown_by_parent
 
 QUEUE_POLL_SECONDS = 1.0
 
@@ -33,7 +34,8 @@ _models_log = logging.getLogger("chetko.models")
 
 def work(settings: Settings) -> int:
     """Works until SIGTERM or SIGINT and gives the process's exit code, having told on standard error why it failed:
-    0 stopped, 2 there is no queue, one that may not be used, or the models cannot be loaded.
+    0 stopped, 1 cannot have its port for metrics, 2 there is no queue, one that may not be used, or the models cannot
+    be loaded.
 
     A strip that is being computed when the signal comes gets ``drain_seconds`` to be finished; a second signal gives
     it back to the queue at once. A queue that does not answer is waited for.
@@ -50,6 +52,14 @@ def work(settings: Settings) -> int:
         assert settings.redis_url is not None  # noqa: S101 - for mypy
         _wait_for_queue(settings.redis_url)
         backend = FollowedBackend(settings)
+        exposition = _expose(settings)
+    except OSError as error:
+        logs.complain(
+            f"Port {settings.metrics_port} of {settings.host} cannot be had for metrics ({error.strerror or error}): "
+            "set CHETKO_METRICS_PORT to another one.",
+            settings.log_format,
+        )
+        return 1
     except (InferenceError, EvictingQueueError, traces.TracesUnavailableError, _NoQueueError) as error:
         logs.complain(str(error), settings.log_format)
         return 2
@@ -57,8 +67,18 @@ def work(settings: Settings) -> int:
         with backend.followed():
             return run_worker(settings, backend)
     finally:
+        if exposition is not None:
+            exposition.close()
         backend.close()
         traces.shutdown()
+
+
+def _expose(settings: Settings) -> Exposition | None:
+    """The port for Prometheus, which also tells a cluster that the models are loaded. None for the worker of a
+    ``chetko serve``, which shows its worker's numbers beside its own. Raises OSError."""
+    if settings.metrics_port is None or shown_by_parent():
+        return None
+    return Exposition(settings.host, settings.metrics_port)
 
 
 class FollowedBackend:

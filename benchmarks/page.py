@@ -76,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         photo = Path(folder, "photo.jpg")
         _photo(given.width, given.height).save(photo, quality=92)
-        with real_server(CHETKO_DATA_DIR=str(Path(folder, "data"))) as server:
+        with real_server(worker=True, CHETKO_DATA_DIR=str(Path(folder, "data"))) as server:
             before = set(psutil.Process().children(recursive=True))
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             root = _chromium(before)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -33,6 +33,7 @@ from app.api.problems import (
     JobExpiredProblem,
     JobNotFinishedProblem,
     ListingNeedsKeyProblem,
+    NoTilesProblem,
     PictureTooLargeProblem,
     RangeProblem,
     RateLimitedProblem,
@@ -53,10 +54,12 @@ from app.api.stored_response import StoredResponse
 from app.api.submission import Received, jobs_of, look, reserved, submit
 from app.api.uploads import upload_for_job
 from app.imaging.formats import FORMATS
+from app.imaging.pyramid import TILE
 from app.inference.course import check_options
-from app.jobs import Event, Job, Webhook
+from app.jobs import Event, Job, Result, Webhook
 from app.jobs.downloads import download
 from app.jobs.egress import Gate
+from app.storage import MissingObjectError
 
 router = APIRouter(tags=["jobs"])
 
@@ -161,6 +164,7 @@ async def create_job(
     jobs = jobs_of(service)
     registry = service.backend.registry
     check_options(body.options.options(), registry)
+    webhook = _webhook(service, body)
     sources = body.sources if body.sources is not None else [body.source] if body.source is not None else []
     async with AsyncExitStack() as held:
         reservation = await held.enter_async_context(reserved(service, request))
@@ -170,9 +174,6 @@ async def create_job(
             held.callback(service.disk.submit, picture.file.close)
             received.append(picture)
         looked = await look(service, [each.file for each in received], body.options, registry)
-        webhook = None
-        if body.webhook_url is not None:
-            webhook = Webhook(body.webhook_url, tuple(body.webhook_events or ()))
         job = await submit(
             service,
             request,
@@ -190,6 +191,15 @@ async def create_job(
     for name, value in _accepted_headers(job, preference.applied).items():
         response.headers[name] = value
     return document_of(job)
+
+
+def _webhook(service: Service, body: JobRequest) -> Webhook | None:
+    if body.webhook_url is None:
+        return None
+    if not jobs_of(service).sends_webhooks:
+        raise InvalidBodyProblem("This service sends no webhooks: its operator has set no CHETKO_WEBHOOK_SECRET.")
+    Gate(service.settings.egress_allowed_hosts).parse(body.webhook_url)
+    return Webhook(body.webhook_url, tuple(body.webhook_events or ()))
 
 
 async def _fetch(service: Service, request: Request, source: SourceOfJob) -> Received:
@@ -377,8 +387,127 @@ async def get_result(
     return result_response(service, job, request, inline=inline)
 
 
+class TilesDocument(BaseModel):
+    """What a viewer needs to know to ask for tiles."""
+
+    width: int = Field(description="Of the result, in pixels.")
+    height: int
+    tile: int = Field(description="Edge of a tile; those at the right and bottom are smaller.")
+    levels: int = Field(description="Level 0 is the full size, each next one half of it.")
+    before: bool = Field(description="Whether there are tiles of the source, enlarged bicubically, too.")
+
+
+@router.get(
+    "/v1/jobs/{job_id}/tiles",
+    operation_id="jobs-tiles",
+    summary="Describe the tiles of a large result",
+    responses=declare(
+        UnknownJobProblem,
+        NoTilesProblem,
+        JobNotFinishedProblem,
+        JobExpiredProblem,
+        StorageUnavailableProblem,
+        *_ALWAYS,
+    ),
+)
+async def describe_tiles(
+    job_id: JobId, request: Request, service: Annotated[Service, Depends(service_of)]
+) -> TilesDocument:
+    """Only results above 16 megapixels have tiles: a viewer takes smaller ones as they are."""
+    told = _tiles_of(await own_job(service, request, job_id))
+    try:
+        levels = await asyncio.get_running_loop().run_in_executor(service.disk, jobs_of(service).tiles.levels, told)
+    except MissingObjectError:
+        raise _no_tiles() from None
+    return TilesDocument(width=told["width"], height=told["height"], tile=TILE, levels=levels, before=True)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/tiles/{which}/{level}/{column}/{row}",
+    operation_id="jobs-tile",
+    summary="Fetch one tile",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The tile.",
+            "content": {
+                media_type: {"schema": {"type": "string", "format": "binary"}}
+                for media_type in ("image/jpeg", "image/webp")
+            },
+        },
+        **declare(
+            UnknownJobProblem,
+            NoTilesProblem,
+            InvalidOptionProblem,
+            JobNotFinishedProblem,
+            JobExpiredProblem,
+            StorageUnavailableProblem,
+            *_ALWAYS,
+        ),
+    },
+)
+async def get_tile(
+    job_id: JobId,
+    *,
+    which: Annotated[Literal["result", "before"], Path(description="Of the result, or of the source enlarged.")],
+    level: Annotated[int, Path(ge=0, le=40, description="0 is the full size.", examples=[0])],
+    column: Annotated[int, Path(ge=0, le=10**7, description="From the left.", examples=[0])],
+    row: Annotated[int, Path(ge=0, le=10**7, description="From the top.", examples=[0])],
+    request: Request,
+    service: Annotated[Service, Depends(service_of)],
+) -> Response:
+    """One tile as JPEG, or WebP where the result is transparent."""
+    told = _tiles_of(await own_job(service, request, job_id))
+    try:
+        data, media_type = await asyncio.get_running_loop().run_in_executor(
+            service.disk, lambda: jobs_of(service).tiles.tile(told, which, level, column, row)
+        )
+    except IndexError:
+        raise NoTilesProblem(f"There is no tile {column}, {row} on level {level}.") from None
+    except MissingObjectError:
+        raise _no_tiles() from None
+    # A job's result never changes, so nor do its tiles; the job's owner may remove it, so they are not kept for long.
+    return Response(data, media_type=media_type, headers={"Cache-Control": "private, max-age=600"})
+
+
+def _tiles_of(job: Job) -> Mapping[str, Any]:
+    check_result(job)
+    if job.tiles is None:
+        raise NoTilesProblem("The result is small enough to be shown as it is, and has no tiles.")
+    return job.tiles
+
+
+def _no_tiles() -> NoTilesProblem:
+    return NoTilesProblem("The tiles of this job were removed.")
+
+
 def result_response(service: Service, job: Job, request: Request, *, inline: bool = False) -> StoredResponse:
     """The result of a job; raises the problem of one that has none."""
+    result = check_result(job)
+    headers = {
+        "Content-Disposition": content_disposition(name_of_result(job), inline=inline),
+        # Kept by the client, but asked for again each time: the owner may have deleted it.
+        "Cache-Control": "private, no-cache",
+    }
+    if result.model is not None:
+        headers["X-Chetko-Model"] = result.model
+    if job.notices:
+        headers["X-Chetko-Notice"] = ", ".join(job.notices)
+    return StoredResponse(
+        jobs_of(service).storage,
+        result.key,
+        size=result.bytes,
+        etag=result.sha256,
+        media_type=result.media_type,
+        headers=headers,
+        request=request.headers,
+        disk=service.disk,
+        idle_seconds=service.settings.send_idle_seconds,
+    )
+
+
+def check_result(job: Job) -> Result:
+    """The job's result; raises the problem of a job that has none."""
     if job.state == "expired":
         raise JobExpiredProblem("The result was kept for its time and is gone. Send the picture again.")
     if job.state == "failed" and job.error is not None:
@@ -387,29 +516,10 @@ def result_response(service: Service, job: Job, request: Request, *, inline: boo
         raise JobNotFinishedProblem("The job was cancelled and has no result.", code="job_cancelled")
     if job.result is None:
         raise JobNotFinishedProblem(
-            f"The job is {job.state} and has no result yet. Watch {request.url.path.rsplit('/', 1)[0]}/events.",
+            f"The job is {job.state} and has no result yet. Watch /v1/jobs/{job.id}/events.",
             headers={"Retry-After": str(max(1, min(60, round(job.seconds_left or 2))))},
         )
-    headers = {
-        "Content-Disposition": content_disposition(name_of_result(job), inline=inline),
-        # Kept by the client, but asked for again each time: the owner may have deleted it.
-        "Cache-Control": "private, no-cache",
-    }
-    if job.result.model is not None:
-        headers["X-Chetko-Model"] = job.result.model
-    if job.notices:
-        headers["X-Chetko-Notice"] = ", ".join(job.notices)
-    return StoredResponse(
-        jobs_of(service).storage,
-        job.result.key,
-        size=job.result.bytes,
-        etag=job.result.sha256,
-        media_type=job.result.media_type,
-        headers=headers,
-        request=request.headers,
-        disk=service.disk,
-        idle_seconds=service.settings.send_idle_seconds,
-    )
+    return job.result
 
 
 async def own_job(service: Service, request: Request, job_id: str) -> Job:

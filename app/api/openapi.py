@@ -104,6 +104,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         _add_access(path, method, operation)
         for parameter in operation.get("parameters", ()):
             _correct_parameter(parameter)
+        if "206" in operation["responses"]:  # a part is of the same kind as the whole
+            operation["responses"]["206"]["content"] = operation["responses"]["200"]["content"]
         for answer in operation["responses"].values():
             _correct_answer(answer, schemas)
     for name in ("HTTPValidationError", "ValidationError"):

@@ -22,6 +22,7 @@ from starlette.types import Receive
 
 from app.api.admission import Admission
 from app.api.callers import Access, CannotStartError
+from app.api.job_document import document_of
 from app.api.problems import ClientGoneProblem, UnavailableProblem
 from app.api.secret_key import check_secret, secret_key
 from app.api.share_links import ShareLinks
@@ -158,7 +159,13 @@ class Service:
         self.access = Access(self.settings, redis)
         if storage is not None:
             self.uploads = UploadStore(redis, storage, seconds=self.settings.upload_hours * 3600)
-            self.jobs = Jobs(redis, storage, self.settings, read_header=self._read_header)
+            self.jobs = Jobs(
+                redis,
+                storage,
+                self.settings,
+                read_header=self._read_header,
+                document=lambda job: document_of(job).model_dump(),
+            )
 
     async def sweep_uploads(self, *, every_seconds: float = 60.0) -> None:
         """Removes expired uploads, for as long as the service runs."""

@@ -210,7 +210,9 @@ async def _answer_job(
 ) -> Response:
     """The result if it comes within the time that the client waits, else 202."""
     patience = preference.wait
-    if patience is None and not preference.respond_async:
+    if preference.respond_async and patience is None:
+        return accepted(job, preference.applied)
+    if patience is None:
         # Who says nothing and could not know that this became a job, gets the picture where that takes no ages.
         small = output_pixels <= PATIENT_PIXELS and service.settings.sync_max_output_pixels < PATIENT_PIXELS
         patience = PATIENT_SECONDS if small or IDEMPOTENCY in request.headers else None

@@ -79,7 +79,7 @@ class Janitor:
             await self._mend()
         for id in await self._run("expire", _BATCH):  # noqa: A001
             _log.info("%s expired", id)
-        await self._dig()
+        await self.dig()
         if now - self._swept >= _SWEEP_EVERY_SECONDS:
             self._swept = now
             await self.sweep()
@@ -96,7 +96,7 @@ class Janitor:
             if repaired:
                 _log.warning("%s: %d lost tasks were queued again", name, repaired)
 
-    async def _dig(self) -> None:
+    async def dig(self) -> None:
         """Deletes the folders of jobs that nobody needs; waits for workers that are still writing there."""
         now_seconds, _ = await self._redis.time()
         due: list[bytes] = await self._redis.zrangebyscore(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from redis.asyncio import Redis
 
@@ -20,10 +20,13 @@ from app.imaging.header import Header, read_header
 from app.jobs import keys, places
 from app.jobs.changes import Changes
 from app.jobs.connection import queue_errors
+from app.jobs.egress import Gate
 from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, QueueUnavailableError
 from app.jobs.janitor import Janitor
 from app.jobs.model import Event, Health, Job, NewJob, Source, job_from, record_of
 from app.jobs.scripts import Scripts
+from app.jobs.tiles import Tiles
+from app.jobs.webhooks import Webhooks
 from app.settings import Settings
 from app.storage import Storage, StorageError
 from app.telemetry import metrics
@@ -36,6 +39,7 @@ _RESERVED_MS = 30_000
 _LOOK_SECONDS = 2.0
 """A watcher looks at its job at least so often, should a wake-up have been lost."""
 _MOST_EVENTS_A_SECOND = 5
+_HEALTH_SECONDS = 3.0
 _UNMEASURED_SECONDS = 0.5
 """Per output megapixel, for the fair order only, until a model was measured."""
 
@@ -53,22 +57,54 @@ class Jobs:
         settings: Settings,
         *,
         read_header: Callable[[BinaryIO], Header] = read_header,
+        document: Callable[[Job], Mapping[str, Any]] | None = None,
     ) -> None:
         """``redis``: as ``open_redis`` makes them; closing it stays the caller's. ``read_header`` reads the headers of
-        pictures that are staged, in a thread.
+        pictures that are staged, in a thread. ``document``: what webhooks tell of a job; without it, and without a
+        secret in the settings, none are sent.
         """
         self._read_header = read_header
         self.storage = storage
+        self.tiles = Tiles(storage)
         self._settings = settings
         self._redis = redis
         self._run = Scripts(self._redis)
         self._changes = Changes(self._redis)
         self._janitor = Janitor(self._redis, self._run, storage)
+        self._document = document
+        self._webhooks: Webhooks | None = None
+        if document is not None and settings.webhook_secret is not None:
+            gate = Gate(settings.egress_allowed_hosts)
+            self._webhooks = Webhooks(redis, gate, settings.webhook_secret.get_secret_value())
         self._tasks: list[asyncio.Task[None]] = []
+        self.last_health: Health | None = None
+        """As it was some seconds ago, for whoever must not wait; None until it was looked at."""
+
+    @property
+    def sends_webhooks(self) -> bool:
+        """Whether a job's webhook will be told."""
+        return self._webhooks is not None
 
     async def connect(self) -> None:
         """Begins to listen and to keep order; does not wait for Redis, which may come later."""
         self._tasks = [asyncio.create_task(self._changes.listen()), asyncio.create_task(self._janitor.keep_order())]
+        self._tasks.append(asyncio.create_task(self._watch_health()))
+        if self._webhooks is not None:
+            self._tasks.append(asyncio.create_task(self._webhooks.run(self._told)))
+
+    async def _watch_health(self) -> None:
+        while True:
+            self.last_health = await self.health()
+            await asyncio.sleep(_HEALTH_SECONDS)
+
+    async def _told(self, id: str, event: str) -> tuple[str, Mapping[str, Any]] | None:  # noqa: A002
+        """Whom to tell of a job's event, and what; None where nobody asked for it."""
+        job = await self.get(id)
+        if job is None or job.webhook is None or self._document is None:
+            return None
+        if job.webhook.events and event not in job.webhook.events:
+            return None
+        return job.webhook.url, self._document(job)
 
     async def close(self) -> None:
         """Ends what ``connect`` began."""
@@ -325,6 +361,11 @@ class Jobs:
         state than ``failed`` is left as it is."""
         async with queue_errors():
             return str(await self._run("retry", id))
+
+    async def dig(self) -> None:
+        """Deletes the files of removed jobs now; a running service does it within a second by itself."""
+        async with queue_errors():
+            await self._janitor.dig()
 
     async def speeds(self) -> dict[str, float]:
         """Measured seconds per output megapixel, by ``speed_name``."""

@@ -31,9 +31,14 @@ def plan(home: str, picture: int, token: str) -> str:
     return f"{run(home, picture, token)}/plan"
 
 
+def bands(home: str, picture: int, token: str) -> str:
+    """The folder of all bands of a picture."""
+    return f"{run(home, picture, token)}/band"
+
+
 def band(home: str, picture: int, token: str, number: int) -> str:
     """Source rows, decoded and lightly compressed."""
-    return f"{run(home, picture, token)}/band/{number}"
+    return f"{bands(home, picture, token)}/{number}"
 
 
 def strips(home: str, picture: int, token: str) -> str:
@@ -59,3 +64,8 @@ def archive(home: str, token: str) -> str:
 def pyramid(home: str, token: str) -> str:
     """Tiles of a large result, for viewers."""
     return f"{folder(home)}/pyramid/{token}"
+
+
+def source_pyramid(home: str, token: str) -> str:
+    """Tiles of the source, from which a viewer's "before" is made where it is shown small."""
+    return f"{folder(home)}/source-pyramid/{token}"

@@ -9,9 +9,11 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from app.imaging.bands import SourceLayout
+from app.imaging.before import write_source_pyramid
 from app.imaging.decoder import DecodingCancelledError
 from app.imaging.header import Header
 from app.inference.backend import HasEngine
@@ -36,6 +38,8 @@ TARGET_SECONDS = 5.0
 """What a strip takes: as much is lost with a worker that dies."""
 WHOLE_PIXELS = 16_000_000
 """Pictures that become no larger than this in about the time of one strip are done at once, without strips."""
+TILED_PIXELS = 16_000_000
+"""Larger results get tiles, from which a viewer shows what of them is on the screen."""
 _UNMEASURED_SECONDS_PER_PIXEL = 0.5e-6
 _KEPT_PLANS = 8
 _READ_BYTES = 1 << 20
@@ -112,6 +116,10 @@ class Work:
         """Removes what a task wrote whose work does not count: another run was faster, or nobody wants it."""
         if "result" in outcome:
             self._storage.delete(json.loads(outcome["result"])["key"])
+        if "tiles" in outcome:
+            told = json.loads(outcome["tiles"])
+            for each in ("pyramid", "before"):
+                self._storage.delete(told[each]["key"])
 
     def tidy(self, job: Job, task: Task, record: Mapping[str, str]) -> None:
         """Removes what nobody needs any more once the task counts."""
@@ -205,7 +213,10 @@ class Work:
         home, picture, layout = call.job.home, call.task.picture, plan.layout
         wanted = output_format(call.options, layout.source_format, has_alpha=layout.has_alpha)
 
-        def write(target: BinaryIO) -> Report:
+        def band(number: int) -> bytes:
+            return self._storage.get(places.band(home, picture, token, number))
+
+        def write(target: BinaryIO, tiles: BinaryIO | None = None) -> Report:
             return assemble(
                 layout,
                 plan.strips,
@@ -213,13 +224,32 @@ class Work:
                 target,
                 call.options,
                 registry=call.engine.registry,
-                get=lambda number: self._storage.get(places.band(home, picture, token, number)),
+                get=band,
                 threads=call.engine.threads,
                 cancelled=call.cancelled,
                 progress=call.progress,
+                pyramid=tiles,
             )
 
-        return self._outcome(*self._write(call, wanted, write))
+        if call.job.batch or call.course.width * call.course.height <= TILED_PIXELS:
+            return self._outcome(*self._write(call, wanted, write))
+        own = secrets.token_hex(6)
+        with self._storage.writer(places.pyramid(home, own)) as tiles:
+            result, report = self._write(call, wanted, partial(write, tiles=tiles))
+            size = tiles.commit()
+        with self._storage.writer(places.source_pyramid(home, own)) as before:
+            write_source_pyramid(layout, band, before, threads=call.engine.threads)
+            before_size = before.commit()
+        told = {
+            "pyramid": {"key": places.pyramid(home, own), "bytes": size},
+            "before": {"key": places.source_pyramid(home, own), "bytes": before_size},
+            "plan": places.plan(home, picture, token),
+            "bands": places.bands(home, picture, token),
+            "width": report.width,
+            "height": report.height,
+            "box": [side / call.course.scale for side in call.course.box],
+        }
+        return self._outcome(result, report) | {"tiles": json.dumps(told)}
 
     def _write(self, call: _Call, wanted: str, write: Callable[[BinaryIO], Report]) -> tuple[Result, Report]:
         key = places.result(call.job.home, call.task.picture, secrets.token_hex(6))

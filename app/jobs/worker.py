@@ -59,6 +59,8 @@ def run_worker(settings: Settings, backend: HasEngine) -> int:
     """Works until SIGTERM or SIGINT; a task that runs then gets ``drain_seconds`` to end, and goes back into the queue
     otherwise. Gives the process's exit code: 0. ``settings.redis_url`` must be set, as it is for every worker."""
     assert settings.redis_url is not None  # noqa: S101 - the command checks it
+    # Its lines tell of delays that mean nothing here, since scores are no times; ours tell the same.
+    logging.getLogger("arq.worker").setLevel(logging.WARNING)
     url = settings.redis_url
 
     async def work() -> None:
@@ -192,6 +194,8 @@ class Worker:
         task = running.task
         loop = asyncio.get_running_loop()
         noting = asyncio.create_task(self._note(running)) if task.kind in ("assemble", "pack") else None
+        began = loop.time()
+        _log.info("%s begins", task.id)
         speed = await self._speed(job.speed) if task.kind == "prepare" else None
         thread = loop.run_in_executor(
             None,
@@ -219,6 +223,7 @@ class Worker:
         else:
             metrics.TASKS.labels(task.kind, "done").inc()
             counts = await self._tell("complete", task.id, json.dumps(outcome))
+            _log.info("%s %s after %.2f s", task.id, "done" if counts else "not wanted any more", loop.time() - began)
             try:
                 if counts:
                     await asyncio.to_thread(self._work.tidy, job, task, record)

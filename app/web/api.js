@@ -49,7 +49,9 @@ export const wantsKey = (problem) => problem.status === 401 && problem.code !== 
 export async function discover() {
   const found = /** @type {import("./types.js").Discovery} */ (await (await call("/v1")).json());
   const { required, signed_in: signedIn } = found.authentication;
-  return required && !signedIn && (await gate.ask()) ? (await call("/v1")).json() : found;
+  if (!required || signedIn) return found;
+  if (!(await gate.ask())) throw new ProblemError({ status: 401, code: "needs_key" });
+  return (await call("/v1")).json();
 }
 
 /** @returns {Promise<import("./types.js").Model[]>} the default one first */

@@ -57,6 +57,7 @@ export class Compare {
       const scale = model ? modelScale(model, { ...this.options.choice, scale: Math.round(factor) || 4 }) : 4;
       await this.#run(file, area, source, scale, running.signal, say);
       announce(words.done);
+      byId("compare").scrollIntoView({ block: "nearest" });
       say(words.hint);
       const name = `${source.name.replace(/\.[^.]*$/, "")}_compare.png`;
       byId("compare-actions").replaceChildren(...this.strip.buttons(name, say));

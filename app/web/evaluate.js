@@ -7,6 +7,7 @@ import { Strip } from "./strip.js";
 
 /** @typedef {import("./types.js").EvaluatedMethod} Method */
 
+const MOST_MODELS = 8; // that the service takes at once; baselines are the first to be left out
 const PANEL = 416; // pixels: wider pictures are shown by a region of this size in the middle
 
 export class Evaluate {
@@ -54,7 +55,10 @@ export class Evaluate {
     say(TEXT().evaluate.running({ name: file.name }));
     try {
       const scale = Number(inputById("evaluate-scale").value);
-      const models = this.options.models.filter((model) => model.scales.some((each) => each.scale === scale));
+      const { offered, models: all } = this.options;
+      const models = [...new Set([...offered, ...all])]
+        .filter((model) => model.scales.some((each) => each.scale === scale))
+        .slice(0, MOST_MODELS);
       const answer = await evaluate(file, { scale, models: models.map((model) => model.name), signal: running.signal });
       await this.#panels(answer, running.signal);
       this.#shown = answer;

@@ -82,6 +82,9 @@ export class BitmapLayer {
 
 /** A picture too large to be held: the service cuts it into tiles, and only those that are seen are fetched. */
 export class TileLayer {
+  /** Tiles in memory, of all layers. */
+  static held = 0;
+
   /** @type {(() => void) | null} */
   onmore = null;
   /** @type {Map<string, ImageBitmap>} the least lately drawn first */
@@ -190,6 +193,7 @@ export class TileLayer {
       if (key === `${this.levels - 1}/0/0`) continue;
       tile.close();
       this.#tiles.delete(key);
+      TileLayer.held--;
     }
   }
 
@@ -211,7 +215,10 @@ export class TileLayer {
       if (!response.ok) throw new Error(`tile ${key}: ${response.status}`);
       const tile = await createImageBitmap(await response.blob());
       if (this.#closed) tile.close();
-      else this.#tiles.set(key, tile);
+      else {
+        this.#tiles.set(key, tile);
+        TileLayer.held++;
+      }
     } catch {
       if (!controller.signal.aborted) {
         this.#failed.add(key);
@@ -229,6 +236,7 @@ export class TileLayer {
     this.#closed = true;
     for (const controller of this.#under.values()) controller.abort();
     for (const tile of this.#tiles.values()) tile.close();
+    TileLayer.held -= this.#tiles.size;
     this.#tiles.clear();
   }
 }

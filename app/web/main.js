@@ -154,15 +154,19 @@ function renderStage() {
   const { card } = showing;
   const words = TEXT().stage;
   byId("stage-title").textContent = card ? card.name : words.exampleTitle;
+  const done = card?.state === "succeeded";
+  const other = done && `${queryOf(options.choice)}` !== `${queryOf(card.choice)}`;
+  const key = [card?.id, done, other && options.describe(options.choice), locale()].join("/");
+  const place = byId("stage-actions");
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
   const actions = [];
-  if (card?.state === "succeeded") {
+  if (done) {
     actions.push(button("download", TEXT().card.download, () => void download(card), "primary small"));
-    const other = `${queryOf({ ...options.choice })}` !== `${queryOf(card.choice)}`;
     if (other) actions.push(button("again", words.again({ choice: options.describe(options.choice) }), () => void again(card, options.choice)));
   }
   actions.push(button("compare", words.compareAll, () => void compare.start()));
-  if (card?.job && card.state === "succeeded") actions.push(button("share", words.share, () => void share(card)));
-  const place = byId("stage-actions");
+  if (done && card.job) actions.push(button("share", words.share, () => void share(card)));
   const focused = place.contains(document.activeElement) ? [...place.children].indexOf(/** @type {Element} */ (document.activeElement)) : -1;
   place.replaceChildren(...actions);
   const successor = place.children[focused];

@@ -34,11 +34,15 @@ export class Options {
   #choice = stored();
   /** @type {Map<string, Promise<string | null>>} object URLs of samples, by model and version */
   #samples = new Map();
+  /** The choice that was told last, as JSON. */
+  #told = "";
   /** @type {{ width: number, height: number } | null} of the picture that estimates are for */
   #subject = null;
 
   constructor() {
-    byId("options").addEventListener("change", () => this.#read());
+    // With every letter: were it told only when a field is left, by clicking a button, that button would change under the
+    // finger.
+    for (const event of ["input", "change"]) byId("options").addEventListener(event, () => this.#read());
     byId("options").addEventListener("submit", (event) => event.preventDefault());
     this.#write();
   }
@@ -169,6 +173,9 @@ export class Options {
     } catch {
       // Then it lasts as long as the page.
     }
+    const now = JSON.stringify(this.#choice);
+    if (now === this.#told) return;
+    this.#told = now;
     this.render();
     this.onchange();
   }

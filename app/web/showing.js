@@ -173,7 +173,7 @@ async function tilesOf(link) {
   try {
     index = /** @type {import("./types.js").TileIndex} */ (await (await call(link)).json());
   } catch (failure) {
-    if (failure instanceof ProblemError && failure.problem.code === "no_tiles") return null;
+    if (failure instanceof ProblemError && failure.problem.status === 404) return null;
     throw failure;
   }
   const address = (/** @type {string} */ kind) => (/** @type {number} */ level, /** @type {number} */ column, /** @type {number} */ row) =>

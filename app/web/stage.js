@@ -244,7 +244,7 @@ export class Stage {
     const second = this.areas()[1];
     if (second && inX > area.width) inX = at.x - second.left;
     if (second && inY > area.height) inY = at.y - second.top;
-    const zoom = Math.min(16, Math.max(4, Math.ceil(this.looking.zoom * 2)));
+    const zoom = Math.min(16, Math.max(2, Math.ceil(this.looking.zoom * 3)));
     const lens = {
       x: view.x + inX / view.zoom - edge / 2 / zoom,
       y: view.y + inY / view.zoom - edge / 2 / zoom,

@@ -42,7 +42,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     folder = tmp_path_factory.mktemp("data")
-    with real_server(CHETKO_MAX_BODY_BYTES="2000000", CHETKO_DATA_DIR=str(folder)) as one:
+    with real_server(worker=True, CHETKO_MAX_BODY_BYTES="2000000", CHETKO_DATA_DIR=str(folder)) as one:
         yield one
 
 
@@ -62,13 +62,7 @@ def open_page(chromium: Any, server: RealServer, complaints: list[str]) -> Itera
         one = chromium.new_context(**{"locale": "en-US", "viewport": size, "accept_downloads": True, **context})
         contexts.append(one)
         page = one.new_page()
-        # Until serve starts a queue, the page is refused as a job first (503) and then answered at once.
-        page.on(
-            "console",
-            lambda said: (
-                complaints.append(said.text) if said.type in ("error", "warning") and "503" not in said.text else None
-            ),
-        )
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(url or server.url)
         page.wait_for_selector(".model", state="attached")

@@ -275,3 +275,133 @@ def test_the_first_load_is_small_and_from_here(open_page: Open, server: RealServ
     assert len(own) > 20
     assert sum(own.values()) <= 200_000, own
     assert complaints == []
+
+
+@pytest.fixture
+def long_photo(tmp_path: Path) -> Path:
+    """1100 x 900 px of noise: a job of seconds."""
+    path = tmp_path / "long.jpg"
+    Image.effect_noise((1100, 900), 60).convert("RGB").save(path)
+    return path
+
+
+UNDERWAY = ".card[data-state=queued], .card[data-state=preparing], .card[data-state=running]"
+
+
+@pytest.mark.slow
+def test_a_job_goes_on_while_the_page_is_reloaded(page: Any, long_photo: Path, complaints: list[str]) -> None:
+    page.set_input_files("#file", long_photo)
+    page.wait_for_selector(UNDERWAY, timeout=LONG)
+    job = page.evaluate("JSON.parse(localStorage['chetko-cards'])[0].job.id")
+    page.reload()
+    page.wait_for_selector(UNDERWAY + ", .card[data-state=succeeded]", timeout=LONG)
+    page.wait_for_selector(".card[data-state=succeeded]", timeout=LONG)
+    assert page.evaluate("JSON.parse(localStorage['chetko-cards'])[0].job.id") == job
+    assert "1100 × 900 → 4400 × 3600" in facts(page)
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_job_is_cancelled_here_and_on_the_server(page: Any, server: RealServer, long_photo: Path) -> None:
+    page.set_input_files("#file", long_photo)
+    page.wait_for_selector(UNDERWAY, timeout=LONG)
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.click(".card button:has-text('Cancel')")
+    shown(page, ".card .status", "Cancelled.")
+    job = page.evaluate("JSON.parse(localStorage['chetko-cards'])[0].job.id")
+    assert httpx.get(f"{server.url}/v1/jobs/{job}").json()["state"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_a_result_that_the_server_no_longer_has_is_made_anew(page: Any, server: RealServer, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh.png"  # what was computed before is answered at once, without a job
+    Image.effect_noise((70, 50), 60).convert("RGB").save(fresh)
+    enlarge(page, fresh)
+    job = page.evaluate("JSON.parse(localStorage['chetko-cards'])[0].job.id")
+    assert httpx.delete(f"{server.url}/v1/jobs/{job}").status_code == 204
+    page.reload()
+    shown(page, ".card .status", re.compile("The server has deleted the result"))
+    page.click(".card button:has-text('Try again')")
+    page.wait_for_selector(".card[data-state=succeeded]", timeout=LONG)
+    page.click("[data-language=ru]")
+    shown(page, ".card .status", re.compile("Готово"))
+
+
+@pytest.mark.slow
+def test_a_page_that_was_closed_while_it_sent_sends_again_and_makes_one_job(
+    page: Any, server: RealServer, photo: Path
+) -> None:
+    """The connection dies after the server took the picture, before the page was told."""
+    page.route("**/v1/upscale?*", lambda route: (route.fetch(), route.abort())[1])
+    page.set_input_files("#file", photo)
+    page.wait_for_selector(".card[data-state=failed]", timeout=LONG)
+    page.unroute("**/v1/upscale?*")
+    # As a page leaves it that is closed while it sends.
+    page.evaluate("""() => {
+        const cards = JSON.parse(localStorage["chetko-cards"]);
+        cards[0].state = "sending";
+        localStorage["chetko-cards"] = JSON.stringify(cards);
+    }""")
+    with page.expect_response("**/v1/upscale?*") as answer:
+        page.reload()
+    assert answer.value.request.headers["idempotency-key"]
+    page.wait_for_selector(".card[data-state=succeeded]", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_a_target_size_and_other_factors(page: Any, photo: Path, complaints: list[str]) -> None:
+    page.locator("#scales label", has_text="Factor").click()
+    page.fill("#factor", "2.5")
+    page.locator("#factor").blur()
+    shown(page, "#choice", "Fast · 2.5×")
+    enlarge(page, photo)
+    assert "80 × 60 → 200 × 150" in facts(page)
+    page.locator("#scales label", has_text="Size").click()
+    page.fill("#width", "300")
+    page.fill("#height", "300")
+    page.select_option("#fit", "cover")
+    page.click("#stage-actions >> text=Again with Fast")
+    page.wait_for_selector(".card[data-state=succeeded] .facts:has-text('300 × 300')", timeout=LONG)
+    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    assert page.inner_text("#tag-left") == "Bicubic"
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: RealServer, complaints: list[str]) -> None:
+    page.click("#evaluate-example")
+    page.wait_for_selector("#evaluate-table table", timeout=LONG)
+    example = Path(__file__).parents[2] / "app/web/examples/dog.jpg"
+    files = {"image": ("dog.jpg", example.read_bytes())}
+    answer = httpx.post(f"{server.url}/v1/evaluations?models=fast&scale=4", files=files, timeout=120).json()
+    rows = page.locator("#evaluate-table tbody tr")
+    assert rows.count() == len(answer["methods"])
+    for number, method in enumerate(answer["methods"]):
+        cells = rows.nth(number).locator("th, td").all_inner_texts()
+        assert cells[0] == method["title"]["en"]
+        told = [float(cell) for cell in cells[1:4]]
+        assert told == pytest.approx([method["psnr"], method["ssim"], method["lpips"]], abs=0.006)
+    assert page.locator("#evaluate-strip strong").all_inner_texts() == ["Bicubic", "Fast", "Original"]
+    assert page.inner_text("#tag-left") == "Fast"
+    assert page.inner_text("#tag-right") == "Original"
+    with page.expect_download() as waiting:
+        page.click("#evaluate-actions >> text=Save as PNG")
+    assert waiting.value.suggested_filename == "dog_test_x4.png"
+    assert Image.open(waiting.value.path()).width == 8 + 3 * (416 + 8)
+    page.click("[data-language=ru]")
+    assert "PSNR и SSIM говорят" in page.inner_text("#evaluate-table")
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_result_is_shared_by_link(page: Any, server: RealServer, tmp_path: Path, complaints: list[str]) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    fresh = tmp_path / "shared.png"
+    Image.effect_noise((50, 40), 60).convert("RGB").save(fresh)
+    enlarge(page, fresh)
+    page.click("#stage-actions >> text=Copy link")
+    shown(page, "#stage-note", re.compile("The link is on the clipboard. It works until"))
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{server.url}/v1/shared/")
+    assert Image.open(io.BytesIO(httpx.get(link).content)).size == (200, 160)
+    assert complaints == []

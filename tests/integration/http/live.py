@@ -276,7 +276,7 @@ def live(
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     """The response's problem document, which must be this one and complete."""
-    assert response.status_code == status, response.text
+    assert response.status_code == status, response.content[:500]
     assert response.headers["content-type"] == "application/problem+json"
     document = cast("dict[str, Any]", response.json())
     assert (document["status"], document["code"]) == (status, code)

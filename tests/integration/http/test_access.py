@@ -50,6 +50,8 @@ TABLE = {
     ("DELETE", "/v1/jobs/{job_id}"): "write",
     ("GET", "/v1/jobs/{job_id}/events"): "read",
     ("GET", "/v1/jobs/{job_id}/result"): "read",
+    ("GET", "/v1/jobs/{job_id}/tiles"): "read",
+    ("GET", "/v1/jobs/{job_id}/tiles/{which}/{level}/{column}/{row}"): "read",
     ("POST", "/v1/jobs/{job_id}/share"): "write",
 }
 """(method, path) -> who may."""

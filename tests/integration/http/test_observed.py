@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import threading
+import time
 
 import httpx
 import psutil
@@ -106,3 +107,23 @@ def test_a_client_that_goes_away_is_counted_as_aborted() -> None:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{one.url}/v1/upscale?scale=2", files={"image": ("a.png", png())}, timeout=0.5)
         one.wait_until(lambda: counter._value.get() > before)
+
+
+def test_the_numbers_of_a_job_are_shown_by_the_process_that_serves() -> None:
+    with real_server(worker=True, CHETKO_METRICS_PORT="0") as server:
+        address = metrics_address(server.process.pid, server.url)
+        files = {"image": ("a.png", png(40, 30))}
+        accepted = httpx.post(f"{server.url}/v1/upscale?scale=4", files=files, headers={"Prefer": "respond-async"})
+        assert accepted.status_code == 202
+        deadline = time.monotonic() + 60
+        while httpx.get(f"{server.url}{accepted.headers['location']}").json()["state"] != "succeeded":
+            assert time.monotonic() < deadline, "the job did not end"
+            time.sleep(0.1)
+        shown = read(address)
+    assert shown["chetko_tasks_total", frozenset(("prepare", "done"))] == 1
+    assert shown["chetko_cache_requests_total", frozenset(("miss",))] == 1
+    assert shown["chetko_output_megapixels_total", frozenset(("fast", "4", "job"))] == pytest.approx(160 * 120 / 1e6)
+    assert shown["chetko_queue_up", frozenset()] == 1
+    assert shown["chetko_storage_up", frozenset()] == 1
+    assert shown["chetko_workers", frozenset()] == 1
+    assert shown["chetko_jobs_active", frozenset()] == 0

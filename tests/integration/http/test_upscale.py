@@ -225,6 +225,7 @@ def test_discovery_and_probes(client: httpx.Client) -> None:
         "max_requests": 64,
         "uploads": 0,
         "max_uploads": 32,
+        "queue": None,
     }
     assert client.head("/readyz").status_code == 200
 

@@ -62,6 +62,8 @@ def test_operation_ids_are_tag_and_name(document: dict[str, Any]) -> None:
         "jobs-delete",
         "jobs-events",
         "jobs-result",
+        "jobs-tiles",
+        "jobs-tile",
     }
     for name, operation in found.items():
         assert name.split("-")[0] == operation["tags"][0]

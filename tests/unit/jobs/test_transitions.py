@@ -72,6 +72,9 @@ def test_a_job_goes_through_its_states_and_only_forward(bench: Callable[..., Any
         finished = await b.jobs.get(job.id)
         assert (finished.state, finished.done, finished.total, finished.result.bytes) == ("succeeded", 3, 3, 1)
         assert await done(run, f"{job.id}.1.assemble.0.0", result=json.dumps(RESULT | {"bytes": 2})) == 0
+        version = (await b.jobs.get(job.id)).version
+        assert await done(run, f"{job.id}.1.assemble.0.0", result=json.dumps(RESULT)) == 1, "the answer was lost"
+        assert (await b.jobs.get(job.id)).version == version
         assert await run("fail", f"{job.id}.1.assemble.0.0", "x", "y") == 0
         assert (await b.jobs.get(job.id)).result.bytes == 1
         assert await b.redis.zcard(keys.ACTIVE) == await b.redis.zcard(keys.WAITING) == 0

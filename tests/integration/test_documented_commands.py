@@ -1,0 +1,86 @@
+"""Every command of tutorial and how-tos: run here, or its block says what it needs that a test has not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.http.live import RealServer, real_server
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(path for pattern in ("tutorial.md", "how-to/*.md", "ru/*.md") for path in (ROOT / "docs").glob(pattern))
+NEEDS = {
+    "needs a cluster",
+    "needs a GPU",
+    "needs a container engine",
+    "needs a bucket",
+    "needs a running queue",
+    "needs a terminal of its own",
+    "needs the network",
+}
+BLOCK = re.compile(r"^```(sh|bash|shell|console)(?: title=\"([^\"]*)\")?\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Title and commands of each block of shell commands."""
+    return [(title, commands) for _, title, commands in BLOCK.findall(page.read_text())]
+
+
+def run_here(page: Path) -> list[str]:
+    return [commands for title, commands in blocks(page) if not title]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RealServer]:
+    with real_server() as server:
+        yield server
+
+
+TRANSLATED = ROOT / "docs/ru/tutorial.md"
+RUNNABLE = [page for page in PAGES if run_here(page) and page != TRANSLATED]
+
+
+def test_the_translated_tutorial_has_the_commands_of_the_other() -> None:
+    assert run_here(TRANSLATED) == run_here(ROOT / "docs/tutorial.md")
+
+
+def test_every_block_says_what_it_needs_in_known_words() -> None:
+    assert len(PAGES) >= 12
+    assert {title for page in PAGES for title, _ in blocks(page)} <= NEEDS | {""}
+    assert len(RUNNABLE) >= 6
+
+
+def test_no_block_escapes_the_other_tests() -> None:
+    for page in PAGES:
+        opened = len(re.findall(r"^```(?:sh|bash|shell|console)\b", page.read_text(), re.M))
+        assert opened == len(blocks(page)), page
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.relative_to(ROOT / "docs").as_posix())
+def test_the_commands_of_a_page_work(page: Path, service: RealServer, tmp_path: Path) -> None:
+    commands = "\n".join(run_here(page)).replace("http://127.0.0.1:8000", service.url)
+    for tool in ("kubectl", "promtool"):
+        if tool in commands and shutil.which(tool) is None:
+            pytest.skip(f"{tool} is missing")
+    for name in (".venv", "app"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("docker", "k8s"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CHETKO_")}
+    run = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", commands],
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
