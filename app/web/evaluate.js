@@ -23,9 +23,9 @@ export class Evaluate {
    */
   constructor(showing, options) {
     this.options = options;
-    this.strip.onpick = (left, right) => {
+    this.strip.onpick = (left, right, byUser) => {
       showing.pair(left, right);
-      byId("stage").scrollIntoView({ block: "nearest" });
+      if (byUser) byId("stage").scrollIntoView({ block: "nearest" });
     };
     inputById("evaluate-file").addEventListener("change", () => {
       const [file] = inputById("evaluate-file").files ?? [];
@@ -135,10 +135,9 @@ function headCell(words, scope) {
 const titleOf = (method) => (method.title ? chosen(method.title) : method.name);
 
 /** @param {Method} method */
-function numbersOf({ psnr, ssim, lpips }) {
+function numbersOf({ psnr, lpips }) {
   const parts = [];
   if (psnr !== undefined && psnr !== null) parts.push(`${numberText(psnr, 2)} dB`);
-  if (ssim !== undefined && ssim !== null) parts.push(`SSIM ${numberText(ssim, 3)}`);
   if (lpips !== undefined && lpips !== null) parts.push(`LPIPS ${numberText(lpips, 3)}`);
   return parts.join(" · ");
 }
