@@ -368,6 +368,7 @@ async def _stream(service: Service, events: AsyncIterator[Event]) -> AsyncIterat
         304: {"description": "The client has it already (If-None-Match)."},
         **declare(
             UnknownJobProblem,
+            InvalidOptionProblem,
             JobNotFinishedProblem,
             JobExpiredProblem,
             RangeProblem,
