@@ -9,7 +9,7 @@ export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
 .PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check docs \
-  clients chaos check \
+  clients fuzz chaos check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
@@ -80,6 +80,15 @@ $(VENV)/.installed-ops: | $(BIN)/python
 
 COMPILE := $(VENV)/ops/bin/uv pip compile --quiet --generate-hashes --python-version 3.13 \
   --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clients: install ## generate the Python and TypeScript clients from docs/openapi.json into clients/
+	rm -rf clients/python
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/openapi-python-client generate --path docs/openapi.json \
+	  --config clients/python-client.yml --output-path clients/python
+	cd clients/typescript && npm ci && npm run generate
+
+fuzz: install ## 20,000 damaged pictures: none may make the service fail, hang, grow or leave files behind
+	$(BIN)/python -m tests.fuzz.campaign --count 20000
 
 check: test page-types docs docker-test k8s-check ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow

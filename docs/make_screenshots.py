@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, PHONE
+from tests.browser.scripted import hold_still
 from tests.integration.http.live import real_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,32 +94,11 @@ def loupe(page: Page, url: str) -> None:
 
 def many(page: Page, url: str) -> None:
     """Several pictures on their way, one of them refused."""
-    answers = iter(_underway())
-    jobs: dict[str, dict[str, Any]] = {}
-
-    def submit(route: Route) -> None:
-        job = next(answers, None)
-        if job is None or "piece.png" in (route.request.post_data or ""):
-            route.continue_()
-            return
-        jobs[job["id"]] = job
-        route.fulfill(status=202, content_type="application/json", body=json.dumps(job))
-
-    def tell(route: Route) -> None:
-        job = jobs[route.request.url.split("/v1/jobs/")[1].split("/")[0]]
-        if route.request.url.endswith("/events"):
-            body = f"retry: 600000\nid: 1\nevent: snapshot\ndata: {json.dumps(job)}\n\n"
-            route.fulfill(content_type="text/event-stream", body=body)
-        else:
-            route.fulfill(content_type="application/json", body=json.dumps(job))
-
     example(page, url)
     page.set_input_files("#file", EXAMPLES / "kitten.jpg")
     page.wait_for_selector(".card.looked", timeout=LONG)
     page.wait_for_selector("#busy", state="hidden", timeout=LONG)
-    page.route("**/v1/upscale?*", submit)
-    page.route("**/v1/jobs/job_*", tell)
-    page.route("**/v1/jobs/job_*/events", tell)
+    hold_still(page)
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder, "scan.tif")
         large.write_bytes(bytes(6_000_000))
@@ -159,28 +138,6 @@ def key(page: Page, url: str) -> None:
     """The service wants a key."""
     example(page, url)
     page.evaluate("document.getElementById('session').showModal()")
-
-
-def _underway() -> list[dict[str, Any]]:
-    links = {name: f"/v1/jobs/job_{{}}/{name}" for name in ("events", "result", "tiles")}
-    first = {
-        "state": "running",
-        "progress": 0.58,
-        "strips": {"done": 7, "total": 12},
-        "position": None,
-        "seconds_left": 14.0,
-    }
-    second = {"state": "queued", "progress": 0, "strips": {"done": 0, "total": 0}, "position": 3, "seconds_left": None}
-    common = {"expires_at": None, "options": {}, "sources": [], "result": None, "error": None, "notices": []}
-    return [
-        {
-            "id": f"job_{number}",
-            **common,
-            **state,
-            "links": {"self": f"/v1/jobs/job_{number}", **{name: link.format(number) for name, link in links.items()}},
-        }
-        for number, state in enumerate((first, second))
-    ]
 
 
 def _save(page: Page, path: Path) -> None:

@@ -18,6 +18,7 @@ from app.api.problems import (
     InvalidKeyProblem,
     MissingScopeProblem,
     NeedsKeyProblem,
+    NotFoundProblem,
     Problem,
     ProblemDocument,
     RateLimitedProblem,
@@ -111,7 +112,28 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     _binary_as_format(document)
+    _link(document)
     return document
+
+
+def _link(document: dict[str, Any]) -> None:
+    """What one answer gives for the next call, so that programs can go from upload to job to result by themselves."""
+    id_ = "$response.body#/id"
+    by_id = {operation["operationId"]: operation for _, _, operation in operations(document)}
+
+    def add(source: str, status: str, target: str, parameters: dict[str, str], body: Any = None) -> None:
+        if source in by_id and target in by_id:
+            link: dict[str, Any] = {"operationId": target, "parameters": parameters}
+            if body is not None:
+                link["requestBody"] = body
+            by_id[source]["responses"][status].setdefault("links", {})[target] = link
+
+    for target in ("uploads-put", "uploads-delete"):
+        add("uploads-create", "201", target, {"upload_id": id_})
+    add("uploads-create", "201", "jobs-create", {}, {"source": {"upload_id": id_}})
+    for source in ("jobs-create", "pictures-upscale"):
+        for target in ("jobs-get", "jobs-events", "jobs-result", "jobs-share", "jobs-delete"):
+            add(source, "202", target, {"job_id": id_})
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -160,7 +182,8 @@ def _add_access(path: str, method: str, operation: dict[str, Any]) -> None:
             operation.get("description", "")
             + f"\n\nWhere keys are on, a key with the scope `{scope_needed(method, path)}`."
         ).strip()
-    for kind in _KEY_ANSWERS:
+    kinds: tuple[type[Problem], ...] = (*_KEY_ANSWERS, NotFoundProblem) if "{" in path else _KEY_ANSWERS
+    for kind in kinds:
         if path in PUBLIC and kind in (NeedsKeyProblem, MissingScopeProblem):
             continue
         status = str(kind.status)

@@ -19,6 +19,17 @@ class Alive(BaseModel):
     status: Literal["alive"] = "alive"
 
 
+class QueueState(BaseModel):
+    """What stands behind jobs, some seconds ago. Trouble here turns no probe red: small pictures go on without it."""
+
+    reachable: bool = Field(description="Whether the queue server answers.")
+    storage_writable: bool
+    workers: int = Field(description="Living ones.")
+    queued: int = Field(description="Jobs that no worker has begun.")
+    active: int = Field(description="Jobs that are not finished, the queued ones among them.")
+    oldest_seconds: float | None = Field(description="Age of the oldest unfinished job, while any is queued.")
+
+
 class Ready(BaseModel):
     """Pictures are taken. Load is told here and never turns the probe red."""
 
@@ -27,6 +38,7 @@ class Ready(BaseModel):
     max_requests: int
     uploads: int = Field(description="Bodies being received.")
     max_uploads: int
+    queue: QueueState | None = Field(None, description="null without a queue, and in the first seconds.")
 
 
 @router.get(
@@ -52,7 +64,19 @@ async def readyz(service: Annotated[Service, Depends(service_of)]) -> Ready:
     """200 when the models are warm; 503 before that, and while the service is stopping."""
     _ = service.backend
     admission = service.admission
+    health = None if service.jobs is None else service.jobs.last_health
+    queue = None
+    if health is not None:
+        queue = QueueState(
+            reachable=health.queue_reachable,
+            storage_writable=health.storage_writable,
+            workers=health.workers,
+            queued=health.queued,
+            active=health.active,
+            oldest_seconds=health.oldest_seconds,
+        )
     return Ready(
+        queue=queue,
         requests=admission.requests,
         max_requests=admission.max_requests,
         uploads=admission.uploads,

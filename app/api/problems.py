@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
@@ -285,7 +285,7 @@ class BrokenPictureProblem(Problem):
 
 class PictureTooLargeProblem(Problem):
     status, code, title = 413, "too_many_pixels", "The picture is too large"
-    codes = ("too_many_pixels", "output_too_large", "decoding_too_costly")
+    codes = ("too_many_pixels", "too_many_frames", "output_too_large", "decoding_too_costly")
 
 
 class FormatCannotHoldProblem(Problem):
@@ -414,7 +414,8 @@ def of_http(error: HTTPException, scope: Scope) -> Problem:
     if error.status_code == 404:
         return NotFoundProblem(f"There is nothing at {scope['path']}; GET /v1 lists what there is.")
     if error.status_code == 405:
-        allowed = headers.get("Allow", headers.get("allow", ""))
+        # The router names the methods of one of the routes with this path; others may have it, too.
+        allowed = ", ".join(allowed_methods(scope)) or headers.get("Allow", "")
         return MethodNotAllowedProblem(
             f"{scope['path']} does not answer {scope['method']}; it takes {allowed or 'other methods'}.",
             headers={"Allow": allowed} if allowed else None,
@@ -422,11 +423,27 @@ def of_http(error: HTTPException, scope: Scope) -> Problem:
     return OtherHttpProblem(str(error.detail), headers=headers)
 
 
+def allowed_methods(scope: Scope) -> list[str]:
+    """The methods that the path of this request answers, but for HEAD and OPTIONS."""
+
+    def of(routes: Iterable[Any]) -> Iterator[str]:
+        for route in routes:
+            inner = getattr(route, "original_router", None)  # newer FastAPI keeps included routers as they are
+            if inner is not None:
+                yield from of(inner.routes)
+            elif getattr(route, "path_regex", None) is not None and route.path_regex.match(scope["path"]):
+                yield from (method for method in route.methods or () if method != "HEAD")
+
+    return sorted(set(of(scope["app"].routes)))
+
+
 def of_validation(error: RequestValidationError, options: Sequence[str]) -> Problem:
     """The problem for query options that do not hold; ``options`` are the names that the route knows."""
     faults = error.errors()
     if faults and faults[0]["loc"][:1] == ("body",):
         return _of_body(faults)
+    if faults and faults[0]["loc"][:1] == ("path",):
+        return NotFoundProblem("There is nothing at this address: nothing here is called by so long a name.")
     unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
     listing = ", ".join(options)
     if unknown:

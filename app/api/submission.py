@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from app.api.callers import caller_of, charge_pixels
+from app.api.callers import caller_of, charge_pixels, queue_needed
 from app.api.options import UpscaleQuery
 from app.api.problems import InvalidOptionProblem, UnavailableProblem
 from app.api.service import Service
+from app.api.uploads import no_room
 from app.imaging.decode import check_pixels
 from app.inference.course import plot_course
 from app.inference.manifest import Manifest
 from app.inference.options import Limits
 from app.inference.registry import Registry
-from app.inference.result import check_header
+from app.inference.result import check_header, output_frames
 from app.jobs import Idempotency, Job, Jobs, JobsError, NewJob, QueueUnavailableError, Webhook, new_id, speed_name
 from app.jobs.model import Priority
 from app.storage import StorageError
@@ -69,7 +72,8 @@ def options_of(query: UpscaleQuery) -> dict[str, Any]:
 
 async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery, registry: Registry) -> Looked:
     """Reads the headers and refuses what they show to be wrong: see ``check_header`` and ``plot_course``."""
-    limits = Limits(max_input_pixels=service.settings.max_input_pixels, max_output_pixels=None)
+    settings = service.settings
+    limits = Limits(settings.max_input_pixels, None, settings.max_frames)
     options, decoder = query.options(), service.decoder
 
     def read() -> Looked:
@@ -82,8 +86,9 @@ async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery,
             check_header(header, course, options, limits)
             courses.append(course)
             width, height = course.enlarged
-            work.append(width * height)
-            pixels += course.width * course.height
+            frames = output_frames(header, options)
+            work.append(width * height * frames)
+            pixels += course.width * course.height * frames
         manifest = courses[0].variants[0].manifest
         passes = [variant.scale for variant in courses[0].variants]
         return Looked(manifest, speed_name(manifest.name, passes, manifest.version), tuple(work), pixels)
@@ -145,12 +150,13 @@ async def submit(
             await jobs.stage(id, number, picture.file, name=picture.name, work=looked.work[number])
             for number, picture in enumerate(received)
         ]
+        await _count_bytes(service, request, id, sum(source.bytes for source in sources))
         idempotency = None
         if reservation is not None:
             what = [[source.sha256 for source in sources], options, model]
             fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
             idempotency = Idempotency(reservation[0], fingerprint, reservation[1])
-        return await jobs.submit(
+        job = await jobs.submit(
             NewJob(
                 id,
                 tuple(sources),
@@ -170,9 +176,31 @@ async def submit(
         # The job may have been made all the same, so its files stay; the orphan sweep removes them if it was not.
         raise
     except BaseException:
+        await _forget_bytes(service, request, id)
         with suppress(StorageError):
             await asyncio.shield(jobs.unstage(id))
         raise
+    if job.id != id:  # the Idempotency-Key's
+        await _forget_bytes(service, request, id)
+    return job
+
+
+async def _forget_bytes(service: Service, request: Request, id: str) -> None:  # noqa: A002
+    owner = caller_of(request).owner
+    if service.uploads is not None and owner:
+        with suppress(RedisError, OSError):  # then they count until the result would have expired
+            await service.uploads.release(owner, id)
+
+
+async def _count_bytes(service: Service, request: Request, id: str, size: int) -> None:  # noqa: A002
+    """Counts the sources against what the caller's key may store, for as long as a result is kept."""
+    caller, uploads = caller_of(request), service.uploads
+    if uploads is None or caller.storage_bytes is None:
+        return
+    with queue_needed():
+        until = time.time() + service.settings.result_ttl
+        if not await uploads.reserve(caller.owner, id, size, until, caller.storage_bytes):
+            raise no_room(caller)
 
 
 def wants_fresh(headers: Headers) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import itertools
 import mmap
 import os
 import resource
@@ -28,6 +29,8 @@ from app.imaging.picture import ImagingError, Metadata, Pixels
 _PR_SET_PDEATHSIG = 1
 RETIRE_PIXELS = 16_000_000
 """After a picture larger than this the process makes room for a fresh one, so that its heap does not stay large."""
+RETIRE_REQUESTS = 2000
+"""After so many requests, too: what codecs leak on damaged pictures goes with the process."""
 
 
 class _SharedArrays:
@@ -49,18 +52,18 @@ class _SharedArrays:
 
 
 def main(channel: socket.socket) -> None:
-    """Answers requests until the owner is gone."""
-    while True:
+    """Answers requests until the owner is gone, or this process retires."""
+    for number in itertools.count(1):
         try:
             request, _, files = messages.receive(channel)
         except (messages.BrokenChannelError, OSError):
             return
         with os.fdopen(files[0], "rb") as file:
-            if _answer(channel, request, file):
+            if _answer(channel, request, file, tired=number >= RETIRE_REQUESTS):
                 return
 
 
-def _answer(channel: socket.socket, request: dict[str, Any], file: BinaryIO) -> bool:
+def _answer(channel: socket.socket, request: dict[str, Any], file: BinaryIO, *, tired: bool) -> bool:
     """Does one request; gives whether this process retires, which the answer says too."""
     # Soft only: counted from now, and the next request gets as much again.
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -105,7 +108,7 @@ def _answer(channel: socket.socket, request: dict[str, Any], file: BinaryIO) -> 
         answer = {"memory": True}
     except Exception as error:  # what nobody foresaw is the owner's to tell
         answer = {"failed": repr(error)[:2000]}
-    retires = pixels > RETIRE_PIXELS
+    retires = tired or pixels > RETIRE_PIXELS
     try:
         messages.send(channel, {**answer, "retires": retires}, files=tuple(arrays.files))
     finally:

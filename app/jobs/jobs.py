@@ -39,6 +39,7 @@ _RESERVED_MS = 30_000
 _LOOK_SECONDS = 2.0
 """A watcher looks at its job at least so often, should a wake-up have been lost."""
 _MOST_EVENTS_A_SECOND = 5
+_HEALTH_SECONDS = 3.0
 _UNMEASURED_SECONDS = 0.5
 """Per output megapixel, for the fair order only, until a model was measured."""
 
@@ -76,6 +77,10 @@ class Jobs:
             gate = Gate(settings.egress_allowed_hosts)
             self._webhooks = Webhooks(redis, gate, settings.webhook_secret.get_secret_value())
         self._tasks: list[asyncio.Task[None]] = []
+        self.last_health: Health | None = None
+        """As it was some seconds ago, for whoever must not wait; None until it was looked at."""
+        self.last_speeds: Mapping[str, float] = {}
+        """As ``speeds`` gave it some seconds ago; empty until then."""
 
     @property
     def sends_webhooks(self) -> bool:
@@ -85,8 +90,16 @@ class Jobs:
     async def connect(self) -> None:
         """Begins to listen and to keep order; does not wait for Redis, which may come later."""
         self._tasks = [asyncio.create_task(self._changes.listen()), asyncio.create_task(self._janitor.keep_order())]
+        self._tasks.append(asyncio.create_task(self._watch_health()))
         if self._webhooks is not None:
             self._tasks.append(asyncio.create_task(self._webhooks.run(self._told)))
+
+    async def _watch_health(self) -> None:
+        while True:
+            self.last_health = await self.health()
+            with suppress(QueueUnavailableError):
+                self.last_speeds = await self.speeds()
+            await asyncio.sleep(_HEALTH_SECONDS)
 
     async def _told(self, id: str, event: str) -> tuple[str, Mapping[str, Any]] | None:  # noqa: A002
         """Whom to tell of a job's event, and what; None where nobody asked for it."""

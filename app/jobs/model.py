@@ -203,7 +203,7 @@ class Health:
     active: int
     """Jobs that are not finished, the queued ones among them."""
     oldest_seconds: float | None
-    """Age of the oldest job that nobody has begun."""
+    """Age of the oldest unfinished job, while any is queued."""
     problems: tuple[str, ...] = field(default=())
     """Sentences."""
 

@@ -59,6 +59,8 @@ def run_worker(settings: Settings, backend: HasEngine) -> int:
     """Works until SIGTERM or SIGINT; a task that runs then gets ``drain_seconds`` to end, and goes back into the queue
     otherwise. Gives the process's exit code: 0. ``settings.redis_url`` must be set, as it is for every worker."""
     assert settings.redis_url is not None  # noqa: S101 - the command checks it
+    # Its lines tell of delays that mean nothing here, since scores are no times; ours tell the same.
+    logging.getLogger("arq.worker").setLevel(logging.WARNING)
     url = settings.redis_url
 
     async def work() -> None:
@@ -119,6 +121,8 @@ class Worker:
         if self._stopping.is_set():
             for running in self._running.values():
                 running.stop.set()
+        else:
+            _log.info("worker %s is asked to stop; %s", self.id, ", ".join(self._running) or "it has nothing to finish")
         self._arq.allow_pick_jobs = False
         self._stopping.set()
 
@@ -140,16 +144,13 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*self._arq.tasks.values(), return_exceptions=True)
         finally:
-            for each in (taking, beating, stopping):
-                each.cancel()
-            done = await asyncio.gather(taking, beating, stopping, return_exceptions=True)
+            failure = await _ended(taking, beating, stopping)
             with suppress(RedisError, OSError):
                 await self._run_script("depart", self.id)
                 await self._redis.delete(keys.ARQ_HEALTH + self.id)
             await self._redis.aclose()
-        for ended in done:
-            if isinstance(ended, Exception):
-                raise ended
+        if failure is not None:
+            raise failure
         _log.info("worker %s ended", self.id)
 
     async def _beat(self) -> None:
@@ -192,6 +193,8 @@ class Worker:
         task = running.task
         loop = asyncio.get_running_loop()
         noting = asyncio.create_task(self._note(running)) if task.kind in ("assemble", "pack") else None
+        began = loop.time()
+        _log.info("%s begins", task.id)
         speed = await self._speed(job.speed) if task.kind == "prepare" else None
         thread = loop.run_in_executor(
             None,
@@ -219,6 +222,7 @@ class Worker:
         else:
             metrics.TASKS.labels(task.kind, "done").inc()
             counts = await self._tell("complete", task.id, json.dumps(outcome))
+            _log.info("%s %s after %.2f s", task.id, "done" if counts else "not wanted any more", loop.time() - began)
             try:
                 if counts:
                     await asyncio.to_thread(self._work.tidy, job, task, record)
@@ -274,6 +278,18 @@ class Worker:
                 if self._stopping.is_set():
                     raise
                 await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _ended(*tasks: asyncio.Task[Any]) -> Exception | None:
+    """Cancels the tasks, as often as it takes: a library that awaits many things may lose one cancellation. Gives what
+    one of them failed with."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
+    failures = [task.exception() for task in tasks if not task.cancelled()]
+    return next((failure for failure in failures if isinstance(failure, Exception)), None)
 
 
 class _Arq(ArqWorker):

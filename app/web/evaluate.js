@@ -23,9 +23,9 @@ export class Evaluate {
    */
   constructor(showing, options) {
     this.options = options;
-    this.strip.onpick = (left, right) => {
+    this.strip.onpick = (left, right, byUser) => {
       showing.pair(left, right);
-      byId("stage").scrollIntoView({ block: "nearest" });
+      if (byUser) byId("stage").scrollIntoView({ block: "nearest" });
     };
     inputById("evaluate-file").addEventListener("change", () => {
       const [file] = inputById("evaluate-file").files ?? [];
@@ -117,10 +117,11 @@ export class Evaluate {
       const time = make("td", "", method.seconds ? secondsText(method.seconds) : "–");
       return make("tr", "", headCell(titleOf(method), "row"), cell("psnr", 2), cell("ssim", 4), cell("lpips", 4), time);
     });
-    place.replaceChildren(
-      make("div", "scrolls", make("table", "", make("thead", "", head), make("tbody", "", ...rows))),
-      make("p", "hint", words.meaning),
-    );
+    const table = make("div", "scrolls", make("table", "", make("thead", "", head), make("tbody", "", ...rows)));
+    table.tabIndex = 0; // so that the keyboard can scroll it where it is wider than the page
+    table.role = "group";
+    table.ariaLabel = words.title;
+    place.replaceChildren(table, make("p", "hint", words.meaning));
   }
 }
 
@@ -135,10 +136,9 @@ function headCell(words, scope) {
 const titleOf = (method) => (method.title ? chosen(method.title) : method.name);
 
 /** @param {Method} method */
-function numbersOf({ psnr, ssim, lpips }) {
+function numbersOf({ psnr, lpips }) {
   const parts = [];
   if (psnr !== undefined && psnr !== null) parts.push(`${numberText(psnr, 2)} dB`);
-  if (ssim !== undefined && ssim !== null) parts.push(`SSIM ${numberText(ssim, 3)}`);
   if (lpips !== undefined && lpips !== null) parts.push(`LPIPS ${numberText(lpips, 3)}`);
   return parts.join(" · ");
 }

@@ -128,11 +128,19 @@ async function downloadAll() {
 function changed(card) {
   if (card && work.cards.includes(card)) cards.render(card);
   else cards.renderAll(work.cards);
-  if (card?.state === "succeeded" && card.seconds !== null && card.result) {
-    learn(card.choice.model, card.seconds, card.result.width * card.result.height);
+  if (card?.state === "succeeded" && card.result) {
+    const seconds = computingSeconds(card);
+    if (seconds) learn(card.choice.model, seconds, card.result.width * card.result.height);
   }
   if (card?.state === "succeeded" && (awaited === card.id || (awaited === null && !showing.card && !stage.full))) look(card);
   renderWork();
+}
+
+/** Without the time in the queue; null where nothing was computed for this card. @param {Card} card */
+function computingSeconds({ job, seconds }) {
+  if (!job) return seconds;
+  if (seconds === null || !job.started_at || !job.finished_at || !job.strips?.total) return null;
+  return (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000;
 }
 
 function renderWork() {

@@ -22,7 +22,7 @@ export class Strip {
   panels = [];
   /** @type {number[]} indexes of the two that are in the viewer, left and right */
   picked = [];
-  /** @type {(left: import("./stage.js").Side, right: import("./stage.js").Side) => void} called with two to look at */
+  /** @type {(left: import("./stage.js").Side, right: import("./stage.js").Side, byUser: boolean) => void} two to look at */
   onpick = () => undefined;
 
   /** @param {HTMLElement} place */
@@ -49,12 +49,17 @@ export class Strip {
     const choose = make("button", "panel-button", canvas, make("strong", "", panel.label), make("span", "caption", panel.caption));
     choose.type = "button";
     choose.setAttribute("aria-pressed", "false");
-    choose.addEventListener("click", () => this.pick(number));
+    choose.addEventListener("click", () => this.pick(number, true));
     this.place.append(make("li", "", choose));
   }
 
-  /** Puts a panel on the right of the viewer; the one that was there goes left. @param {number} number */
-  pick(number) {
+  /**
+   * Puts a panel on the right of the viewer; the one that was there goes left.
+   *
+   * @param {number} number
+   * @param {boolean} [byUser]
+   */
+  pick(number, byUser = false) {
     const last = this.picked[this.picked.length - 1];
     if (last === number) return;
     this.picked = last === undefined ? [number] : [last, number];
@@ -64,7 +69,7 @@ export class Strip {
       const { image, label } = this.panels[each];
       return { layer: new BorrowedLayer({ width: image.width, height: image.height, levels: [image] }), label: () => label };
     });
-    this.onpick(left, right);
+    this.onpick(left, right, byUser);
   }
 
   #mark() {

@@ -91,6 +91,8 @@ export interface Job {
   strips: { done: number; total: number } | null;
   position: number | null;
   seconds_left: number | null;
+  started_at: string | null;
+  finished_at: string | null;
   expires_at: string | null;
   options: { model: string | null };
   sources: { name: string | null; width: number | null; height: number | null; bytes: number | null }[];

@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser.conftest import PHONE, Open
 from tests.browser.doing import LONG, enlarge
+from tests.browser.scripted import hold_still
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -64,6 +65,17 @@ def test_every_state_is_accessible(
     page.locator("#stage-actions button").nth(1).click()
     page.wait_for_selector("#compare-actions button", timeout=LONG)
     check(page, "compared")
+    page.click("#evaluate-example")
+    page.wait_for_selector("#evaluate-table table", timeout=LONG)
+    check(page, "measured")
+    hold_still(page)
+    copies = [tmp_path / "one.png", tmp_path / "two.png"]
+    for copy in copies:
+        copy.write_bytes(photo.read_bytes())
+    page.set_input_files("#file", copies)
+    page.wait_for_selector(".card[data-state=running]", timeout=LONG)
+    page.wait_for_selector(".card[data-state=queued]", timeout=LONG)
+    check(page, "under way")
     page.evaluate("document.getElementById('session').showModal()")
     check(page, "asked for a key")
 

@@ -12,19 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.backend import Backend
-from app.inference.engine import Engine
-from app.inference.enlarge import enlarge
 from app.inference.registry import Registry
-from app.storage import open_storage
+from tests.contract.served import KEY, served
 from tests.integration.http.pictures import png
-from tests.integration.http.queue import queued
-from tests.queue_server import queue_url
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "clients"
 BIN = Path(sys.executable).parent
-KEY = "ck_" + "k" * 43
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -40,14 +34,9 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
-    (folder / "key").write_text(KEY)
     (folder / "cat.png").write_bytes(png(64, 56))
-    storage = open_storage((folder / "store").as_uri())
-    engine = Engine(registry, platform="cpu", threads=2)  # the server closes it
-    backend = Backend(engine.registry, engine, enlarge)
-    given = {"allow_anonymous": False, "bootstrap_key_file": folder / "key", "data_dir": folder}
-    with queue_url() as queue, queued(queue, storage, backend, **given) as server, server.working():
-        yield Service(server.url, folder / "cat.png")
+    with served(folder, registry) as url:
+        yield Service(url, folder / "cat.png")
 
 
 def run(*command: str | Path, cwd: Path, **environ: str) -> str:
