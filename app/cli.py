@@ -113,8 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     upscale.add_argument("--model", metavar="NAME", help="one of `chetko models` (the default one)")
     upscale.add_argument(
         "--format",
-        choices=("same", "png", "jpeg", "webp", "avif", "tiff"),
-        help="output format (OUT's extension, else same as the source; BMP and GIF become PNG)",
+        choices=("same", "png", "jpeg", "webp", "avif", "tiff", "gif", "apng"),
+        help="output format (OUT's extension, else same as the source; BMP and still GIF become PNG); animations stay "
+        "animations as gif, webp, apng or same",
     )
     upscale.add_argument("--quality", type=_from(1, 100), metavar="1..100", help="for jpeg, webp and avif")
     upscale.add_argument(

@@ -58,6 +58,8 @@ _FORMAT_OF_EXTENSION = {
     ".avif": "avif",
     ".tif": "tiff",
     ".tiff": "tiff",
+    ".gif": "gif",
+    ".apng": "apng",
 }
 _NOTICES = {FIRST_FRAME_ONLY: "only the first of its frames or pages was enlarged."}
 # What ends a run besides Ctrl-C; a closed terminal hangs up.
@@ -242,7 +244,7 @@ def _target(job: Job, options: argparse.Namespace, written: set[Path], registry:
         return job.target
     with job.source.open("rb") as source:
         header = read_header(source)
-    extension = FORMATS[choose_format(options.format, header.format)].extension
+    extension = FORMATS[choose_format(options.format, header.format, frames=header.frames)].extension
     factor = plot_course(_options(options), registry, header.width, header.height).factor
     target = job.folder / f"{job.source.stem}_x{factor:.3g}.{extension}"
     if target.resolve() in written:

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest picture taken in, in pixels, known before decoding; more gets 413.",
     )
+    max_frames: int = Field(
+        256,
+        ge=1,
+        le=1000,
+        description="Most frames of an animation that is enlarged as one; more get 413, unless png is asked for.",
+    )
     evaluation_max_pixels: int = Field(
         2_000_000,
         ge=1,

@@ -55,8 +55,10 @@ class UpscaleQuery(BaseModel):
         description="How a picture of another shape gets the width and height: `inside` (the default) is no wider and "
         "no higher, `cover` fills both and loses what sticks out around the centre, `exact` stretches.",
     )
-    format: Literal["same", "png", "jpeg", "webp", "avif", "tiff"] = Field(
-        "same", description="Format of the result; `same` is that of the source, PNG for BMP and GIF, JPEG for HEIC."
+    format: Literal["same", "png", "jpeg", "webp", "avif", "tiff", "gif", "apng"] = Field(
+        "same",
+        description="Format of the result; `same` is that of the source, PNG for BMP and still GIF, JPEG for HEIC. An "
+        "animated GIF, WebP or PNG stays one as `gif`, `webp`, `apng` or `same`; other formats get its first frame.",
     )
     quality: int | None = Field(
         None, ge=1, le=100, examples=[90], description="Quality of JPEG, WebP and AVIF results; without it a good one."

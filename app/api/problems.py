@@ -285,7 +285,7 @@ class BrokenPictureProblem(Problem):
 
 class PictureTooLargeProblem(Problem):
     status, code, title = 413, "too_many_pixels", "The picture is too large"
-    codes = ("too_many_pixels", "output_too_large", "decoding_too_costly")
+    codes = ("too_many_pixels", "too_many_frames", "output_too_large", "decoding_too_costly")
 
 
 class FormatCannotHoldProblem(Problem):

@@ -250,6 +250,7 @@ class Service:
         limits = Limits(
             max_input_pixels=self.settings.max_input_pixels,
             max_output_pixels=self.settings.sync_max_output_pixels,
+            max_frames=self.settings.max_frames,
         )
 
         def work(cancelled: Callable[[], bool]) -> Report:

@@ -22,7 +22,7 @@ from app.inference.course import plot_course
 from app.inference.manifest import Manifest
 from app.inference.options import Limits
 from app.inference.registry import Registry
-from app.inference.result import check_header
+from app.inference.result import check_header, output_frames
 from app.jobs import Idempotency, Job, Jobs, JobsError, NewJob, QueueUnavailableError, Webhook, new_id, speed_name
 from app.jobs.model import Priority
 from app.storage import StorageError
@@ -69,7 +69,8 @@ def options_of(query: UpscaleQuery) -> dict[str, Any]:
 
 async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery, registry: Registry) -> Looked:
     """Reads the headers and refuses what they show to be wrong: see ``check_header`` and ``plot_course``."""
-    limits = Limits(max_input_pixels=service.settings.max_input_pixels, max_output_pixels=None)
+    settings = service.settings
+    limits = Limits(settings.max_input_pixels, None, settings.max_frames)
     options, decoder = query.options(), service.decoder
 
     def read() -> Looked:
@@ -82,8 +83,9 @@ async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery,
             check_header(header, course, options, limits)
             courses.append(course)
             width, height = course.enlarged
-            work.append(width * height)
-            pixels += course.width * course.height
+            frames = output_frames(header, options)
+            work.append(width * height * frames)
+            pixels += course.width * course.height * frames
         manifest = courses[0].variants[0].manifest
         passes = [variant.scale for variant in courses[0].variants]
         return Looked(manifest, speed_name(manifest.name, passes, manifest.version), tuple(work), pixels)

@@ -73,7 +73,7 @@ _BODY: dict[str, Any] = {
                         FIELD: {
                             "type": "string",
                             "format": "binary",
-                            "description": "PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF (its first frame) or HEIC.",
+                            "description": "PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF or HEIC.",
                         }
                     },
                 }

@@ -109,10 +109,7 @@ class PngWriter:
         self._adler = _combine_adler(self._adler, block.adler, block.length)
 
     def _chunk(self, kind: bytes, data: bytes) -> None:
-        checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
-        self._file.write(struct.pack(">I", len(data)) + kind)
-        self._file.write(data)
-        self._file.write(struct.pack(">I", checksum))
+        self._file.write(png_chunk(kind, data))
 
     def _write_metadata(self, metadata: Metadata) -> None:
         if metadata.icc is not None:
@@ -124,6 +121,12 @@ class PngWriter:
             self._chunk(b"eXIf", metadata.exif)
         if metadata.xmp is not None:
             self._chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk as it stands in the file: length, name, data, checksum."""
+    checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)])
 
 
 def _compress(block: Pixels, bytes_per_pixel: int) -> _Compressed:

@@ -90,7 +90,7 @@ def plot_course(options: Options, registry: Registry, width: int, height: int) -
     return Course(variants, (width, height), *size, factor, box)
 
 
-def check_course(course: Course, limits: Limits) -> None:
+def check_course(course: Course, limits: Limits, *, frames: int = 1) -> None:
     """Raises PictureTooLargeError ``output_too_large`` for a result that is larger than allowed, or is on its way
     there.
     """
@@ -98,6 +98,14 @@ def check_course(course: Course, limits: Limits) -> None:
     if most is None:
         return
     pixels = course.width * course.height
+    if frames > 1 and pixels * frames > most:
+        raise PictureTooLargeError(
+            "output_too_large",
+            f"{_number(course.factor)} times larger, the {frames} frames of {course.width} x {course.height} have "
+            f"{pixels * frames:,} pixels, more than the {most:,} allowed. Choose a smaller scale, or png: that "
+            "enlarges the first frame.",
+            limit=most,
+        )
     if pixels > most:
         raise PictureTooLargeError(
             "output_too_large",

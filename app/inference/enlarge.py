@@ -15,6 +15,7 @@ from app.imaging.colour import to_srgb
 from app.imaging.decoder import IN_PROCESS, Decoder, DecodingCancelledError
 from app.imaging.encode import open_encoder
 from app.imaging.picture import Pixels
+from app.inference.animate import enlarge_animation
 from app.inference.course import check_options, plot_course
 from app.inference.engine import Engine
 from app.inference.equalized import equalized
@@ -22,6 +23,7 @@ from app.inference.errors import UpscaleCancelledError
 from app.inference.options import Fit, Limits, Options
 from app.inference.result import (
     Report,
+    animates,
     check_header,
     drops_alpha,
     encode,
@@ -67,6 +69,19 @@ def enlarge(
     header = decoder.read_header(source)
     course = plot_course(options, engine.registry, header.width, header.height)
     wanted = check_header(header, course, options, limits)
+    if animates(header, options):
+        return enlarge_animation(
+            source,
+            target,
+            options,
+            engine,
+            course=course,
+            wanted=wanted,
+            limits=limits,
+            cancelled=cancelled,
+            progress=progress,
+            scratch=scratch,
+        )
     source.seek(0)
     try:
         picture = decoder.decode(source, max_pixels=limits.max_input_pixels, cancelled=cancelled)

@@ -50,3 +50,6 @@ class Limits:
 
     max_input_pixels: int | None
     max_output_pixels: int | None
+    """Of all frames together."""
+    max_frames: int | None = None
+    """Frames of an animation."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from app.imaging.animation import check_frames
 from app.imaging.encode import RowEncoder
-from app.imaging.formats import FORMATS, check_holds, choose_format
+from app.imaging.formats import FORMATS, becomes_animation, check_holds, choose_format
 from app.imaging.header import Header
 from app.imaging.metadata import for_output
 from app.imaging.picture import Layout, Metadata, Pixels
@@ -58,12 +59,25 @@ class Report:
     tiles: int
 
 
-def output_format(options: Options, source_format: str, *, has_alpha: bool) -> str:
+def output_format(options: Options, source_format: str, *, has_alpha: bool, frames: int = 1) -> str:
     """The name in FORMATS that ``options.format`` is for such a source. Raises ValueError for an unknown one."""
-    wanted = choose_format(options.format, source_format)
+    wanted = choose_format(options.format, source_format, frames=frames)
     if options.format == "same" and has_alpha and not FORMATS[wanted].holds_alpha:
         return "png"  # HEIC with transparency: its caller never chose JPEG
     return wanted
+
+
+def animates(header: Header, options: Options) -> bool:
+    """Whether the result is an animation: it is made frame by frame, by ``enlarge`` alone. Raises ValueError for an
+    unknown format.
+    """
+    wanted = output_format(options, header.format, has_alpha=header.has_alpha, frames=header.frames)
+    return becomes_animation(wanted, header.format, header.frames)
+
+
+def output_frames(header: Header, options: Options) -> int:
+    """Frames of the result. Raises ValueError for an unknown format."""
+    return header.frames if animates(header, options) else 1
 
 
 def check_header(header: Header, course: Course, options: Options, limits: Limits) -> str:
@@ -71,12 +85,15 @@ def check_header(header: Header, course: Course, options: Options, limits: Limit
 
     Raises PictureTooLargeError or FormatCannotHoldError. The input's own limit is checked by whoever decodes.
     """
-    wanted = output_format(options, header.format, has_alpha=header.has_alpha)
+    wanted = output_format(options, header.format, has_alpha=header.has_alpha, frames=header.frames)
+    frames = output_frames(header, options)
     if limits.max_input_pixels is None or header.width * header.height <= limits.max_input_pixels:
-        check_course(course, limits)
+        check_frames(frames, limits.max_frames)
+        check_course(course, limits, frames=frames)
         # Whether alpha can be left out is not known before the pixels are: see drops_alpha.
         channels = 4 if header.has_alpha and FORMATS[wanted].holds_alpha else 3
-        check_holds(wanted, Layout(course.width, course.height, channels, header.bits))
+        layout = Layout(course.width, course.height, channels, header.bits)
+        check_holds(wanted, layout, animated=animates(header, options))
     return wanted
 
 

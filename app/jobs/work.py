@@ -15,13 +15,14 @@ from typing import Any, BinaryIO, cast
 from app.imaging.bands import SourceLayout
 from app.imaging.before import write_source_pyramid
 from app.imaging.decoder import DecodingCancelledError
+from app.imaging.header import Header
 from app.inference.backend import HasEngine
 from app.inference.course import Course, plot_course
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
 from app.inference.errors import UpscaleCancelledError
 from app.inference.options import Limits, Options
-from app.inference.result import Report, output_format
+from app.inference.result import Report, animates, output_format, output_frames
 from app.inference.strips import Strip, assemble, compute_strip, plan_strips
 from app.jobs import places
 from app.jobs.file_names import distinct, result_name
@@ -43,7 +44,7 @@ _UNMEASURED_SECONDS_PER_PIXEL = 0.5e-6
 _KEPT_PLANS = 8
 _READ_BYTES = 1 << 20
 # Their encoders write from the first byte to the last; the others go back.
-_SEQUENTIAL = ("png", "jpeg")
+_SEQUENTIAL = ("png", "jpeg", "gif", "apng")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,10 @@ class Work:
         job, picture = call.job, call.task.picture
         pixels = call.course.enlarged[0] * call.course.enlarged[1]
         expected = pixels * (_UNMEASURED_SECONDS_PER_PIXEL if seconds_per_pixel is None else seconds_per_pixel)
-        if pixels <= WHOLE_PIXELS and expected <= TARGET_SECONDS:
-            return self._whole(call)
+        with self._storage.open(call.source.key) as file:
+            header = self._backend.decoder.read_header(file)
+        if animates(header, call.options) or (pixels <= WHOLE_PIXELS and expected <= TARGET_SECONDS):
+            return self._whole(call, header)
         token = secrets.token_hex(6)
 
         def keep(number: int, rows: bytes) -> None:
@@ -167,12 +170,10 @@ class Work:
             "assemble_cost": max(1, round(100 * expected)),
         }
 
-    def _whole(self, call: _Call) -> dict[str, Any]:
+    def _whole(self, call: _Call, header: Header) -> dict[str, Any]:
         began = time.perf_counter()
         with self._storage.open(call.source.key) as file:
-            wanted = output_format(
-                call.options, call.source.format, has_alpha=self._backend.decoder.read_header(file).has_alpha
-            )
+            wanted = output_format(call.options, call.source.format, has_alpha=header.has_alpha, frames=header.frames)
 
             def write(target: BinaryIO) -> Report:
                 return enlarge(
@@ -180,14 +181,16 @@ class Work:
                     target,
                     call.options,
                     call.engine,
-                    limits=Limits(self._settings.max_input_pixels, None),
+                    limits=Limits(self._settings.max_input_pixels, None, self._settings.max_frames),
                     cancelled=call.cancelled,
                     decoder=self._backend.decoder,
                 )
 
             result, report = self._write(call, wanted, write)
         seconds = report.timings.get("inference", time.perf_counter() - began)
-        return self._outcome(result, report) | self._measured(call.course, call.course.source[1], seconds)
+        return self._outcome(result, report) | self._measured(
+            call.course, call.course.source[1] * output_frames(header, call.options), seconds
+        )
 
     def _strip(self, call: _Call, plan: _Plan, token: str) -> dict[str, Any]:
         home, picture = call.job.home, call.task.picture

@@ -233,7 +233,7 @@ def test_a_damaged_model_is_told_once(
         ["upscale", "a.png", "--quality", "101"],
         ["upscale", "a.png", "--tile", "15"],
         ["upscale", "a.png", "--tile", "many"],
-        ["upscale", "a.png", "--format", "gif"],
+        ["upscale", "a.png", "--format", "bmp"],
         ["enlarge", "a.png"],
     ],
 )
@@ -374,8 +374,17 @@ def test_a_file_where_the_output_folder_should_be_is_told(photo: Path, capsys: p
 def test_an_animation_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    assert main(["upscale", str(tmp_path / "two.gif")]) == 0
+    assert main(["upscale", str(tmp_path / "two.gif"), "--format", "png"]) == 0
     assert "only the first of its frames" in capsys.readouterr().err
+
+
+def test_an_animation_stays_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    assert main(["upscale", str(tmp_path / "two.gif")]) == 0
+    assert capsys.readouterr().err == ""
+    result = Image.open(tmp_path / "two_x4.gif")
+    assert (result.size, result.n_frames) == ((16, 16), 2)
 
 
 @pytest.mark.filterwarnings("default")

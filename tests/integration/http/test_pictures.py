@@ -100,9 +100,13 @@ def test_modes(client: httpx.Client, mode: str) -> None:
 
 def test_an_animation_is_not_dropped_silently(client: httpx.Client) -> None:
     frames = [photo(16).rotate(angle) for angle in (0, 90, 180)]
-    answer = post(client, encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a.gif")
+    animation = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    answer = post(client, animation, "a.gif", "scale=4&format=png")
     assert answer.headers["x-chetko-notice"] == "first-frame-only"
     assert large(answer).size == (64, 64)
+    answer = post(client, animation, "a.gif")
+    assert (answer.headers["content-type"], "x-chetko-notice" in answer.headers) == ("image/gif", False)
+    assert (large(answer).size, large(answer).n_frames) == ((64, 64), 3)  # type: ignore[attr-defined]
 
 
 def test_orientation_is_applied(client: httpx.Client) -> None:

@@ -22,13 +22,15 @@ from app.imaging.picture import FormatCannotHoldError, Layout, Metadata
 from app.imaging.row_counter import to_8_bit
 from tests.unit.imaging import samples
 
+STILL = [name for name, form in FORMATS.items() if form.stands_still]
+
 _ALPHA_FREE = ("jpeg",)
 
 
 def _cases() -> list[tuple[str, int, int]]:
     return [
         (form, bits, channels)
-        for form in FORMATS
+        for form in STILL
         for bits in (8, 16)
         for channels in (1, 2, 3, 4)
         if FORMATS[form].holds_alpha or channels in (1, 3)
@@ -100,7 +102,7 @@ def test_a_quality_that_does_not_exist(quality: int) -> None:
         open_encoder("jpeg", io.BytesIO(), Layout(1, 1, 3, 8), quality=quality)
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("form", STILL)
 def test_rows_are_checked(form: str) -> None:
     layout = Layout(5, 4, 3, 8)
     encoder = open_encoder(form, io.BytesIO(), layout)
@@ -120,7 +122,7 @@ def test_rows_are_checked(form: str) -> None:
     encoder.close()
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("form", STILL)
 def test_rows_may_be_reused_and_need_not_be_contiguous(form: str) -> None:
     scene = samples.scene(600, 300)
     file = io.BytesIO()
@@ -135,7 +137,7 @@ def test_rows_may_be_reused_and_need_not_be_contiguous(form: str) -> None:
     assert file.getvalue() == samples.encoded(form, scene)
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("form", STILL)
 def test_close_ends_all_threads_at_any_point(form: str) -> None:
     before = set(threading.enumerate())
     for rows in (0, 1, 700):
@@ -242,13 +244,18 @@ def test_an_explicit_format_wins(form: str, source: str) -> None:
 
 @pytest.mark.parametrize(
     ("source", "expected"),
-    [*((name, name) for name in FORMATS), ("bmp", "png"), ("gif", "png"), ("heic", "jpeg")],
+    [*((name, name) for name in STILL), ("bmp", "png"), ("gif", "png"), ("heic", "jpeg")],
 )
 def test_same(source: str, expected: str) -> None:
     assert choose_format("same", source) == expected
 
 
-@pytest.mark.parametrize("name", ["gif", "PNG", "", "bmp"])
+@pytest.mark.parametrize(("source", "expected"), [("gif", "gif"), ("png", "apng"), ("webp", "webp"), ("avif", "avif")])
+def test_same_of_an_animation(source: str, expected: str) -> None:
+    assert choose_format("same", source, frames=2) == expected
+
+
+@pytest.mark.parametrize("name", ["heic", "PNG", "", "bmp"])
 def test_a_format_that_is_not_written(name: str) -> None:
     with pytest.raises(ValueError, match="png"):
         choose_format(name, "png")
@@ -301,5 +308,8 @@ def test_every_media_type_and_extension() -> None:
         "image/webp",
         "image/avif",
         "image/tiff",
+        "image/gif",
+        "image/apng",
     }
-    assert [form.extension for form in formats.FORMATS.values()] == ["png", "jpg", "webp", "avif", "tif"]
+    extensions = [form.extension for form in formats.FORMATS.values()]
+    assert extensions == ["png", "jpg", "webp", "avif", "tif", "gif", "png"]
