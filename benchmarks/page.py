@@ -90,7 +90,9 @@ def main() -> None:
                 memory.phase = "sending and waiting"
                 began = time.monotonic()
                 page.set_input_files("#file", photo)
-                page.wait_for_selector(".card.looked", timeout=LONG)
+                # Not by wait_for_selector, which looks with every frame and so has every frame drawn.
+                while page.locator(".card.looked, .card[data-state=failed]").count() == 0:
+                    page.wait_for_timeout(1000)
                 took = time.monotonic() - began
                 memory.phase = "opening the result"
                 page.wait_for_selector("#busy", state="hidden", timeout=LONG)

@@ -79,6 +79,8 @@ class Jobs:
         self._tasks: list[asyncio.Task[None]] = []
         self.last_health: Health | None = None
         """As it was some seconds ago, for whoever must not wait; None until it was looked at."""
+        self.last_speeds: Mapping[str, float] = {}
+        """As ``speeds`` gave it some seconds ago; empty until then."""
 
     @property
     def sends_webhooks(self) -> bool:
@@ -95,6 +97,8 @@ class Jobs:
     async def _watch_health(self) -> None:
         while True:
             self.last_health = await self.health()
+            with suppress(QueueUnavailableError):
+                self.last_speeds = await self.speeds()
             await asyncio.sleep(_HEALTH_SECONDS)
 
     async def _told(self, id: str, event: str) -> tuple[str, Mapping[str, Any]] | None:  # noqa: A002

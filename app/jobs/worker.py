@@ -121,6 +121,8 @@ class Worker:
         if self._stopping.is_set():
             for running in self._running.values():
                 running.stop.set()
+        else:
+            _log.info("worker %s is asked to stop; %s", self.id, ", ".join(self._running) or "it has nothing to finish")
         self._arq.allow_pick_jobs = False
         self._stopping.set()
 
@@ -142,16 +144,13 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*self._arq.tasks.values(), return_exceptions=True)
         finally:
-            for each in (taking, beating, stopping):
-                each.cancel()
-            done = await asyncio.gather(taking, beating, stopping, return_exceptions=True)
+            failure = await _ended(taking, beating, stopping)
             with suppress(RedisError, OSError):
                 await self._run_script("depart", self.id)
                 await self._redis.delete(keys.ARQ_HEALTH + self.id)
             await self._redis.aclose()
-        for ended in done:
-            if isinstance(ended, Exception):
-                raise ended
+        if failure is not None:
+            raise failure
         _log.info("worker %s ended", self.id)
 
     async def _beat(self) -> None:
@@ -279,6 +278,18 @@ class Worker:
                 if self._stopping.is_set():
                     raise
                 await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _ended(*tasks: asyncio.Task[Any]) -> Exception | None:
+    """Cancels the tasks, as often as it takes: a library that awaits many things may lose one cancellation. Gives what
+    one of them failed with."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
+    failures = [task.exception() for task in tasks if not task.cancelled()]
+    return next((failure for failure in failures if isinstance(failure, Exception)), None)
 
 
 class _Arq(ArqWorker):

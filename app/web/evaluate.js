@@ -117,10 +117,11 @@ export class Evaluate {
       const time = make("td", "", method.seconds ? secondsText(method.seconds) : "–");
       return make("tr", "", headCell(titleOf(method), "row"), cell("psnr", 2), cell("ssim", 4), cell("lpips", 4), time);
     });
-    place.replaceChildren(
-      make("div", "scrolls", make("table", "", make("thead", "", head), make("tbody", "", ...rows))),
-      make("p", "hint", words.meaning),
-    );
+    const table = make("div", "scrolls", make("table", "", make("thead", "", head), make("tbody", "", ...rows)));
+    table.tabIndex = 0; // so that the keyboard can scroll it where it is wider than the page
+    table.role = "group";
+    table.ariaLabel = words.title;
+    place.replaceChildren(table, make("p", "hint", words.meaning));
   }
 }
 

@@ -313,7 +313,7 @@ def test_a_large_result_has_tiles(server: Queued, worker: None, monkeypatch: pyt
         assert differs < 4
     assert Image.open(io.BytesIO(httpx.get(f"{at}/result/1/0/0").content)).size == (500, 300)
     problem(httpx.get(f"{at}/result/0/2/0"), 404, "no_tiles")
-    problem(httpx.get(f"{at}/neither/0/0/0"), 422, "invalid_option")
+    problem(httpx.get(f"{at}/neither/0/0/0"), 404, "not_found")
     small = finished(server, upscale(server, png(10, 10, seed=31), Prefer="respond-async").json())
     problem(httpx.get(server.url + small["links"]["tiles"]), 404, "no_tiles")
 
