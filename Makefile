@@ -118,6 +118,7 @@ page-types: page-tools ## the page's JSDoc types, by tsc --checkJs
 
 bench: install ## end-to-end overhead and speed, side by side in one run
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.edge
 
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training
