@@ -135,6 +135,6 @@ def test_an_idempotency_key_is_each_tenants_own(tenants: Tenants) -> None:
         for who in ("ann", "bob", "ann")
     }
     assert made["ann"] != made["bob"]
-    for who in made:
-        assert tenants.call(who, "GET", f"/v1/jobs/{made[who]}").status_code == 200
+    for who, job in made.items():
+        assert tenants.call(who, "GET", f"/v1/jobs/{job}").status_code == 200
     problem(tenants.call("bob", "GET", f"/v1/jobs/{made['ann']}"), 404, "unknown_job")
