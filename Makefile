@@ -9,7 +9,7 @@ export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
 .PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check docs \
-  clients fuzz check \
+  clients fuzz chaos check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
@@ -100,6 +100,9 @@ test-redis: install ## what uses the queue, against the redis-server of this mac
 faults: install ## kill every process of a running service at the worst moments, fill its disk, measure it under load
 	$(BIN)/pytest -m faults tests/faults
 
+chaos: install ## kill every kind of process at random for ten minutes under load; nothing may be lost
+	CHETKO_CHAOS_MINUTES=10 $(BIN)/pytest -rP -m faults tests/faults/test_chaos.py
+
 test-s3: install ## what keeps pictures, against an S3 server that checks signatures instead of a folder
 	CHETKO_TEST_STORAGE=s3 $(BIN)/pytest -m "not slow" tests/unit/storage tests/unit/jobs
 	$(BIN)/pytest tests/integration/test_bucket.py
@@ -115,6 +118,7 @@ page-types: page-tools ## the page's JSDoc types, by tsc --checkJs
 
 bench: install ## end-to-end overhead and speed, side by side in one run
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.edge
 
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training
@@ -125,8 +129,9 @@ bench-page: install ## browser memory and frame times while a 12-megapixel photo
 screenshots: install ## the pictures of the page's states in docs/images (with fonts-inter, if it is there)
 	$(BIN)/python -m docs.make_screenshots
 
-load: install ## latency and memory of a running service under load
+load: install ## latency and memory under load, the capacity curve, overload, and a soak of a minute
 	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.capacity
 
 clean: ## remove everything that was installed or built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -164,12 +164,6 @@ class Settings(BaseSettings):
         description="The queue server: redis://host:6379/0, rediss://… with TLS, or unix:///path. Unset makes chetko "
         "serve start one of its own in CHETKO_DATA_DIR, and one worker.",
     )
-    processes: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="Processes that answer HTTP requests on the same port. Each loads the models for itself.",
-    )
 
     # Storage (app/storage).
     storage_url: str | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path
@@ -16,6 +17,7 @@ from app.api.problems import (
 )
 from app.api.service import Service, service_of
 from app.inference.manifest import Manifest
+from app.jobs import speed_name
 
 router = APIRouter(tags=["models"])
 
@@ -35,6 +37,9 @@ class ScaleDocument(BaseModel):
     multiply_adds_per_input_pixel: int = Field(description="Work per pixel sent; comparable between models.")
     halo: int = Field(description="Border in source pixels that tiles are read with.")
     precisions: list[str] = Field(description="Number formats that the model may be computed in.")
+    seconds_per_output_megapixel: float | None = Field(
+        description="What a job takes one worker here, as measured lately; null until one ran."
+    )
     measured: dict[str, Any] = Field(
         description="Quality on public test sets: set -> measure -> value, such as Set5 -> psnr -> 31.2 (dB)."
     )
@@ -71,7 +76,7 @@ class ModelList(BaseModel):
 async def list_models(service: Annotated[Service, Depends(service_of)]) -> ModelList:
     """All models, the default one first."""
     default = service.registry.default
-    documents = [_document(manifest, default) for manifest in service.registry.models()]
+    documents = [_document(manifest, default, _speeds(service)) for manifest in service.registry.models()]
     return ModelList(models=sorted(documents, key=lambda model: not model.default))
 
 
@@ -90,10 +95,14 @@ async def get_model(
     if name not in manifests:
         names = sorted(manifests)
         raise ModelNotFoundProblem(f"There is no model {name[:64]!r}; there is {', '.join(names)}.", allowed=names)
-    return _document(manifests[name], service.registry.default)
+    return _document(manifests[name], service.registry.default, _speeds(service))
 
 
-def _document(manifest: Manifest, default: str) -> ModelDocument:
+def _speeds(service: Service) -> Mapping[str, float]:
+    return {} if service.jobs is None else service.jobs.last_speeds
+
+
+def _document(manifest: Manifest, default: str, speeds: Mapping[str, float]) -> ModelDocument:
     return ModelDocument(
         name=manifest.name,
         version=manifest.version,
@@ -110,6 +119,7 @@ def _document(manifest: Manifest, default: str) -> ModelDocument:
                 multiply_adds_per_input_pixel=entry.multiply_adds_per_input_pixel,
                 halo=entry.halo,
                 precisions=entry.files.precisions,
+                seconds_per_output_megapixel=speeds.get(speed_name(manifest.name, [scale], manifest.version)),
                 measured=entry.measured,
             )
             for scale, entry in sorted(manifest.scales.items())

@@ -79,6 +79,8 @@ class Jobs:
         self._tasks: list[asyncio.Task[None]] = []
         self.last_health: Health | None = None
         """As it was some seconds ago, for whoever must not wait; None until it was looked at."""
+        self.last_speeds: Mapping[str, float] = {}
+        """As ``speeds`` gave it some seconds ago; empty until then."""
 
     @property
     def sends_webhooks(self) -> bool:
@@ -95,6 +97,8 @@ class Jobs:
     async def _watch_health(self) -> None:
         while True:
             self.last_health = await self.health()
+            with suppress(QueueUnavailableError):
+                self.last_speeds = await self.speeds()
             await asyncio.sleep(_HEALTH_SECONDS)
 
     async def _told(self, id: str, event: str) -> tuple[str, Mapping[str, Any]] | None:  # noqa: A002
@@ -376,7 +380,7 @@ class Jobs:
     async def health(self) -> Health:
         """How the queue and the storage stand; raises nothing."""
         problems = []
-        workers = queued = active = 0
+        workers = queued = active = running = 0
         oldest = None
         reachable = writable = True
         try:
@@ -384,9 +388,10 @@ class Jobs:
                 pipe.zcard(keys.WORKERS)
                 pipe.zcard(keys.WAITING)
                 pipe.zcard(keys.ACTIVE)
+                pipe.hlen(keys.RUNNING)
                 pipe.zrange(keys.ACTIVE, 0, 0, withscores=True)
                 pipe.time()
-                workers, queued, active, first, (seconds, micros) = await pipe.execute()
+                workers, queued, active, running, first, (seconds, micros) = await pipe.execute()
             if first and queued:
                 oldest = max(0.0, seconds + micros / 1e6 - first[0][1] / 1000)
             if not workers:
@@ -399,7 +404,7 @@ class Jobs:
         except StorageError as error:
             writable = False
             problems.append(error.message)
-        return Health(reachable, writable, workers, queued, active, oldest, tuple(problems))
+        return Health(reachable, writable, workers, queued, active, oldest, running, tuple(problems))
 
 
 def _decoded(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -19,8 +19,12 @@ import httpx
 import psutil
 import redis
 
+from app.jobs import tied
 from app.jobs.data_folder import Process, note_in
 from app.processes import chetko_command
+
+# A test run that is killed takes its services with it.
+_TIED = (sys.executable, "-I", "-S", tied.__file__)
 
 FINAL = ("succeeded", "failed", "cancelled", "expired")
 
@@ -60,7 +64,7 @@ class Tree:
         already = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, *chetko_command(), "serve", *self.arguments],
+                [*_TIED, str(os.getpid()), "0", *self.prefix, *chetko_command(), "serve", *self.arguments],
                 env=self._environ(),
                 stdout=log,
                 stderr=log,
@@ -99,7 +103,10 @@ class Tree:
         """One more ``chetko worker`` on the same queue."""
         with self.log_file.open("ab") as log:
             worker = subprocess.Popen(
-                [*prefix, *chetko_command(), "worker"], env=self._environ(), stdout=log, stderr=log
+                [*_TIED, str(os.getpid()), "0", *prefix, *chetko_command(), "worker"],
+                env=self._environ(),
+                stdout=log,
+                stderr=log,
             )
         self.workers.append(worker)
         return worker

@@ -6,9 +6,11 @@ import base64
 import io
 import json
 import socket
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +315,7 @@ def test_a_large_result_has_tiles(server: Queued, worker: None, monkeypatch: pyt
         assert differs < 4
     assert Image.open(io.BytesIO(httpx.get(f"{at}/result/1/0/0").content)).size == (500, 300)
     problem(httpx.get(f"{at}/result/0/2/0"), 404, "no_tiles")
-    problem(httpx.get(f"{at}/neither/0/0/0"), 422, "invalid_option")
+    problem(httpx.get(f"{at}/neither/0/0/0"), 404, "not_found")
     small = finished(server, upscale(server, png(10, 10, seed=31), Prefer="respond-async").json())
     problem(httpx.get(server.url + small["links"]["tiles"]), 404, "no_tiles")
 
@@ -400,3 +402,54 @@ def test_everything_may_go_through_the_queue(tmp_path: Path, registry: Registry)
         answer = upscale(server, png())
         assert answer.status_code == 200
         assert answer.headers["content-location"].startswith("/v1/jobs/job_")
+
+
+def test_a_webhook_tells_the_end(tmp_path: Path, registry: Registry) -> None:
+    told: list[tuple[dict[str, str], dict[str, Any]]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            told.append(({name.lower(): value for name, value in self.headers.items()}, json.loads(body)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    engine = Engine(registry, platform="cpu", threads=2)
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    address = f"127.0.0.1:{receiver.server_port}"
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    try:
+        with (
+            queue_url() as url,
+            queued(
+                url,
+                open_storage(tmp_path.as_uri()),
+                Backend(engine.registry, engine, enlarge),
+                egress_allowed_hosts=address,
+                webhook_secret="whsec_" + base64.b64encode(b"k" * 32).decode(),
+            ) as server,
+            server.working(),
+        ):
+            source = {"base64": base64.b64encode(png()).decode(), "name": "a.png"}
+            answer = httpx.post(
+                f"{server.url}/v1/jobs",
+                json={
+                    "source": source,
+                    "options": {"model": "nearest", "scale": 2},
+                    "webhook_url": f"http://{address}/hook",
+                },
+            )
+            assert answer.status_code == 202, answer.text
+            server.live.wait_until(lambda: bool(told), 30)
+            job = httpx.get(server.url + answer.json()["links"]["self"]).json()
+    finally:
+        receiver.shutdown()
+        receiver.server_close()
+    headers, body = told[0]
+    assert body["type"] == "job.succeeded"
+    assert body["data"] == job
+    assert job["id"] in headers["webhook-id"]
+    assert headers["webhook-signature"].startswith("v1,")

@@ -139,3 +139,35 @@ def test_addresses_that_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings()
     assert settings.egress_allowed_hosts == ("minio:9000", "intern.example", "[::1]:80")
     assert "MfKQ9" not in repr(settings)
+
+
+@pytest.mark.parametrize("url", ["redis://queue:6379/0", "rediss://user:word@queue", "unix:///run/chetko/socket"])
+def test_queues_that_can_be_named(url: str) -> None:
+    assert Settings(redis_url=url).redis_url == url
+
+
+@pytest.mark.parametrize("url", ["queue:6379", "http://queue", "redis://", "unix://socket", "redis:///0"])
+def test_a_queue_that_cannot_be_is_refused_without_telling_its_password(url: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Settings(redis_url=url)
+    assert explain(error.value) == [
+        "CHETKO_REDIS_URL takes redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket."
+    ]
+
+
+def test_the_data_folder_is_the_users_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert Settings().data_dir == tmp_path / "chetko"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Settings().data_dir == Path("/home/somebody/.local/share/chetko")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHETKO_DATA_DIR", "here")
+    assert Settings().data_dir == tmp_path / "here"
+    monkeypatch.setenv("CHETKO_DATA_DIR", "~nobody-of-that-name/data")
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert explain(error.value) == [
+        "CHETKO_DATA_DIR begins with a user's folder that is not known: '~nobody-of-that-name/data'."
+    ]

@@ -1,0 +1,123 @@
+"""Requests per second at the edge: ``/livez``, a 64 x 64 picture, an upload of 1 MB; with one and two server processes.
+
+Both services run for the whole measurement, and the rounds alternate: what else the machine does weighs on both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from tests.integration.http.live import real_server
+from tests.models import nearest, write_model
+
+LEAST = 0.9
+"""Of one process's requests per second, with two."""
+
+
+def rate(url: str, clients: int, seconds: float, call: Callable[[httpx.Client], None]) -> float:
+    """Calls per second that ``clients`` threads get through."""
+    done = [0] * clients
+    over = threading.Event()
+
+    def work(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while not over.is_set():
+                call(client)
+                done[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    over.set()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (time.perf_counter() - began)
+
+
+def measure(*, rounds: int, seconds: float, clients: int) -> dict[str, dict[str, float]]:
+    """What is called -> median requests per second with one and with two processes, and the median of the ratios."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)).save(file, "PNG")
+    picture, megabyte = file.getvalue(), os.urandom(1_000_000)
+
+    def livez(client: httpx.Client) -> None:
+        client.get("/livez").raise_for_status()
+
+    def upscale(client: httpx.Client) -> None:
+        client.post("/v1/upscale?scale=2", files={"image": picture}).raise_for_status()
+
+    def upload(client: httpx.Client) -> None:
+        place = client.post("/v1/uploads", json={"name": "a", "bytes": len(megabyte)}).raise_for_status().json()
+        client.put(place["put_url"], content=megabyte).raise_for_status()
+        client.delete(place["put_url"]).raise_for_status()
+
+    calls = {"/livez": livez, "64 x 64 upscale": upscale, "1 MB upload": upload}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    with tempfile.TemporaryDirectory(prefix="chetko-edge-") as folder, ExitStack() as running:
+        write_model(Path(folder) / "models", "nearest", nearest, default=True)
+        urls = [
+            running.enter_context(
+                real_server(
+                    CHETKO_MODELS_DIR=f"{folder}/models",
+                    CHETKO_DATA_DIR=f"{folder}/{processes}",
+                    CHETKO_PROCESSES=str(processes),
+                    CHETKO_LOG_LEVEL="warning",
+                )
+            ).url
+            for processes in (1, 2)
+        ]
+        for number in range(rounds + 1):
+            for name, call in calls.items():
+                one, two = (rate(url, clients, seconds, call) for url in urls)
+                if number:  # the first round warms everything up
+                    found[name].append((one, two))
+    return {
+        name: {
+            "one": statistics.median(one for one, _ in pairs),
+            "two": statistics.median(two for _, two in pairs),
+            "ratio": statistics.median(two / one for one, two in pairs),
+        }
+        for name, pairs in found.items()
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = measure(rounds=options.rounds, seconds=options.seconds, clients=options.clients)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(f"requests per second, {options.clients} clients, median of {options.rounds} rounds")
+        for name, numbers in found.items():
+            verdict = "enough" if numbers["ratio"] >= LEAST else f"LESS than {LEAST}"
+            print(
+                f"{name:<18} one process {numbers['one']:8.1f}   two {numbers['two']:8.1f}   "
+                f"{numbers['ratio']:.2f} of one, {verdict}"
+            )
+    return 0 if all(numbers["ratio"] >= LEAST for numbers in found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

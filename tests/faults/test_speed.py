@@ -1,0 +1,91 @@
+"""What more workers bring, and what a large job costs those who ask for something small meanwhile.
+
+Both compare two measurements of one run. On a machine that does other things they mean little: they print what they
+found, and judge it only when the machine was idle before.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.faults.pictures import photo_like
+from tests.faults.tree import Tree, tree, wait_until
+
+IDLE_LOAD = 0.7
+TASKSET = shutil.which("taskset") or ""
+QUERY = "scale=4&format=tiff"
+SMALL_REQUESTS = 60
+
+
+def judged(load: float) -> bool:
+    """Whether the machine was idle enough before the test for its figures to count."""
+    if load > IDLE_LOAD:
+        print(f"the load was {load:.1f} before: only told, not judged")
+    return load <= IDLE_LOAD
+
+
+@pytest.mark.skipif(not TASKSET or (os.cpu_count() or 1) < 2, reason="needs two cores, and taskset to give them away")
+def test_two_workers_take_at_most_0_6_of_the_time_of_one(place: Path) -> None:
+    load = os.getloadavg()[0]
+    picture = photo_like(2000, 1600)
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    with tree(place, arguments=["--no-worker"], threads="1") as one:
+
+        def ready(count: int) -> None:
+            wait_until(lambda: one.said().count(" takes tasks") >= count, f"worker {count}")
+
+        def took() -> float:
+            began = time.monotonic()
+            one.wait_for(one.submit(picture, QUERY), "succeeded", seconds=1200)
+            return time.monotonic() - began
+
+        one.add_worker(prefix=[TASKSET, "-c", str(first)])
+        ready(1)
+        took()  # measures the model's speed, by which strips are cut
+        alone = took()
+        one.add_worker(prefix=[TASKSET, "-c", str(second)])
+        ready(2)
+        together = took()
+        for worker in one.workers:
+            worker.terminate()
+            assert worker.wait(60) == 0
+        assert one.stop() == 0
+    print(f"one worker {alone:.1f} s, two {together:.1f} s: {together / alone:.2f}")
+    if judged(load):
+        assert together <= 0.6 * alone
+
+
+def p95(one: Tree, picture: bytes, *, while_running: str | None = None) -> float:
+    """Milliseconds of small synchronous requests, one after another."""
+    times = []
+    with httpx.Client(timeout=60) as client:
+        for _ in range(SMALL_REQUESTS):
+            began = time.monotonic()
+            answer = client.post(f"{one.url}/v1/upscale?scale=2", files={"image": ("small.png", picture)})
+            times.append((time.monotonic() - began) * 1000)
+            assert answer.status_code == 200, answer.text
+    if while_running is not None:
+        assert one.job(while_running)["state"] == "running", "the large job was not large enough"
+    return sorted(times)[int(0.95 * len(times))]
+
+
+def test_small_requests_hardly_feel_a_large_job(place: Path) -> None:
+    load = os.getloadavg()[0]
+    small = photo_like(160, 120)
+    with tree(place) as one:
+        p95(one, small)
+        idle = p95(one, small)
+        id = one.submit(photo_like(4000, 3000), QUERY)
+        wait_until(lambda: one.job(id)["state"] == "running", "a running strip", 300)
+        busy = p95(one, small, while_running=id)
+        one.ask("DELETE", f"/v1/jobs/{id}")
+        assert one.stop() == 0
+    print(f"95 of 100 small requests are answered within {idle:.0f} ms, and {busy:.0f} ms beside a large job")
+    if judged(load):
+        assert busy <= 3 * idle
