@@ -56,13 +56,14 @@ function started() {
 }
 
 /**
- * A small picture of the whole, and the size of the original.
+ * A small picture of the whole.
  *
  * @param {Blob} file
- * @param {number} edge of its shorter side, in pixels
- * @returns {Promise<{ width: number, height: number, blob: Blob }>}
+ * @param {{ width: number, height: number }} size of it, as `sizeOf` gives it
+ * @param {number} edge of the small one's shorter side, in pixels
+ * @returns {Promise<Blob>}
  */
-export const thumbnail = (file, edge) => ask("thumbnail", { file, edge });
+export const thumbnail = (file, size, edge) => ask("thumbnail", { file, ...size, edge });
 
 /** @param {Blob} file @returns {Promise<Levels>} the picture, to be drawn at any zoom; the caller closes it */
 export const levelsOf = (file) => ask("levels", { file });

@@ -101,7 +101,7 @@ export class Work {
     this.#sendNext();
     if (size && size.width * size.height <= THUMBNAIL_PIXELS) {
       try {
-        await keep(card.id, "thumbnail", (await thumbnail(file, THUMBNAIL)).blob);
+        await keep(card.id, "thumbnail", await thumbnail(file, size, THUMBNAIL));
         this.#changed(card);
       } catch (failure) {
         if (!(failure instanceof UndecodableError)) throw failure;
