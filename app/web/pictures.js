@@ -97,8 +97,9 @@ export function sizeOf(file) {
     const address = URL.createObjectURL(file);
     const image = new Image();
     const done = (/** @type {{ width: number, height: number } | null} */ size) => {
+      image.onload = image.onerror = null; // an image without a source is an error too
+      image.removeAttribute("src");
       URL.revokeObjectURL(address);
-      image.src = "";
       resolve(size);
     };
     image.onload = () => done(image.naturalWidth ? { width: image.naturalWidth, height: image.naturalHeight } : null);

@@ -152,6 +152,17 @@ export class Work {
     }
   }
 
+  /** Sends again what failed because there was no connection; the service knows by the id what it has already. */
+  online() {
+    for (const card of this.cards) {
+      if (card.state !== "failed" || card.problem?.code !== "unreachable") continue;
+      Object.assign(card, { state: "waiting", problem: null });
+      this.#ready.add(card.id);
+      this.#changed(card);
+    }
+    this.#sendNext();
+  }
+
   /** The page was reloaded while it sent, and the service has not noticed yet. @param {Card} card */
   #sendLater(card) {
     Object.assign(card, { state: "waiting", progress: null });
