@@ -51,6 +51,8 @@ class QueueHealth(Protocol):
     def active(self) -> int: ...
     @property
     def oldest_seconds(self) -> float | None: ...
+    @property
+    def running(self) -> int: ...
 
 
 class QueueMetrics:
@@ -71,11 +73,12 @@ class QueueMetrics:
             "chetko_workers": "Living workers.",
             "chetko_jobs_queued": "Jobs that nobody has begun.",
             "chetko_jobs_active": "Jobs that are not finished, the queued ones too.",
-            "chetko_jobs_oldest_seconds": "Age of the oldest job that nobody has begun; 0 without one.",
+            "chetko_jobs_oldest_seconds": "Age of the oldest unfinished job while any waits; 0 while none does.",
+            "chetko_tasks_running": "Tasks (prepare, strip, assemble, pack) that workers compute now.",
         }
         families = [GaugeMetricFamily(name, text) for name, text in numbers.items()]
         if health is not None and up:
-            values = (health.workers, health.queued, health.active, health.oldest_seconds or 0.0)
+            values = (health.workers, health.queued, health.active, health.oldest_seconds or 0.0, health.running)
             for family, value in zip(families, values, strict=True):
                 family.add_metric((), float(value))
         yield from families

@@ -208,6 +208,8 @@ class Health:
     """Jobs that are not finished, the queued ones among them."""
     oldest_seconds: float | None
     """Age of the oldest unfinished job, while any is queued."""
+    running: int
+    """Tasks that workers compute now."""
     problems: tuple[str, ...] = field(default=())
     """Sentences."""
 

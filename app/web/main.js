@@ -283,6 +283,7 @@ const fold = () => byId("options-fold").toggleAttribute("open", roomy.matches);
 roomy.addEventListener("change", fold);
 fold();
 window.addEventListener("online", () => {
+  work.online();
   if (trouble) void loadModels();
 });
 

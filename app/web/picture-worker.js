@@ -6,15 +6,18 @@ const SMALLEST_LEVEL = 1024; // a level this wide or high needs no smaller one b
 
 /** @type {Record<string, (given: any) => Promise<{ answer: any, transfer: Transferable[] }>>} */
 const WORK = {
-  /** @param {{ file: Blob, edge: number }} given */
-  async thumbnail({ file, edge }) {
-    const whole = await createImageBitmap(file);
-    const { width, height } = whole;
+  /** @param {{ file: Blob, edge: number, width: number, height: number }} given */
+  async thumbnail({ file, edge, width, height }) {
     const share = Math.min(1, edge / Math.min(width, height));
-    const canvas = drawn(whole, Math.max(1, Math.round(width * share)), Math.max(1, Math.round(height * share)));
-    whole.close();
-    const blob = await canvas.convertToBlob({ type: "image/webp", quality: 0.85 });
-    return { answer: { width, height, blob }, transfer: [] };
+    // Shrunk as it is decoded: a canvas would make a second large picture on the way.
+    const small = await createImageBitmap(file, {
+      resizeWidth: Math.max(1, Math.round(width * share)),
+      resizeHeight: Math.max(1, Math.round(height * share)),
+      resizeQuality: "high",
+    });
+    const canvas = drawn(small, small.width, small.height);
+    small.close();
+    return { answer: await canvas.convertToBlob({ type: "image/webp", quality: 0.85 }), transfer: [] };
   },
 
   /** @param {{ file: Blob }} given */

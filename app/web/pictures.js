@@ -56,13 +56,14 @@ function started() {
 }
 
 /**
- * A small picture of the whole, and the size of the original.
+ * A small picture of the whole.
  *
  * @param {Blob} file
- * @param {number} edge of its shorter side, in pixels
- * @returns {Promise<{ width: number, height: number, blob: Blob }>}
+ * @param {{ width: number, height: number }} size of it, as `sizeOf` gives it
+ * @param {number} edge of the small one's shorter side, in pixels
+ * @returns {Promise<Blob>}
  */
-export const thumbnail = (file, edge) => ask("thumbnail", { file, edge });
+export const thumbnail = (file, size, edge) => ask("thumbnail", { file, ...size, edge });
 
 /** @param {Blob} file @returns {Promise<Levels>} the picture, to be drawn at any zoom; the caller closes it */
 export const levelsOf = (file) => ask("levels", { file });
@@ -97,8 +98,9 @@ export function sizeOf(file) {
     const address = URL.createObjectURL(file);
     const image = new Image();
     const done = (/** @type {{ width: number, height: number } | null} */ size) => {
+      image.onload = image.onerror = null; // an image without a source is an error too
+      image.removeAttribute("src");
       URL.revokeObjectURL(address);
-      image.src = "";
       resolve(size);
     };
     image.onload = () => done(image.naturalWidth ? { width: image.naturalWidth, height: image.naturalHeight } : null);

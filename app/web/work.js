@@ -101,7 +101,7 @@ export class Work {
     this.#sendNext();
     if (size && size.width * size.height <= THUMBNAIL_PIXELS) {
       try {
-        await keep(card.id, "thumbnail", (await thumbnail(file, THUMBNAIL)).blob);
+        await keep(card.id, "thumbnail", await thumbnail(file, size, THUMBNAIL));
         this.#changed(card);
       } catch (failure) {
         if (!(failure instanceof UndecodableError)) throw failure;
@@ -150,6 +150,17 @@ export class Work {
       this.#sending.delete(card.id);
       this.#sendNext();
     }
+  }
+
+  /** Sends again what failed because there was no connection; the service knows by the id what it has already. */
+  online() {
+    for (const card of this.cards) {
+      if (card.state !== "failed" || card.problem?.code !== "unreachable") continue;
+      Object.assign(card, { state: "waiting", problem: null });
+      this.#ready.add(card.id);
+      this.#changed(card);
+    }
+    this.#sendNext();
   }
 
   /** The page was reloaded while it sent, and the service has not noticed yet. @param {Card} card */

@@ -27,7 +27,9 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+# Of this folder, not of the session: while Playwright runs, asyncio believes that this thread's loop turns, and every
+# asyncio.run() of the tests that follow would refuse.
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
@@ -39,7 +41,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     folder = tmp_path_factory.mktemp("data")
     with real_server(worker=True, CHETKO_MAX_BODY_BYTES="2000000", CHETKO_DATA_DIR=str(folder)) as one:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.browser.conftest import PHONE, Open
 from tests.browser.doing import LONG, enlarge, facts, has, shown, split
+from tests.browser.scripted import hold_still
 from tests.integration.http.live import RealServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -215,8 +216,7 @@ def test_a_server_that_is_gone_is_told_and_found_again(page: Any, photo: Path) -
     page.context.set_offline(True)
     page.set_input_files("#file", photo)
     shown(page, ".card .status", "The server cannot be reached. Check the connection and try again.")
-    page.context.set_offline(False)
-    page.click(".card button:has-text('Try again')")
+    page.context.set_offline(False)  # the browser notices, and nobody has to click
     page.wait_for_selector(".card[data-state=succeeded]", timeout=LONG)
 
 
@@ -404,4 +404,28 @@ def test_a_result_is_shared_by_link(page: Any, server: RealServer, tmp_path: Pat
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(f"{server.url}/v1/shared/")
     assert Image.open(io.BytesIO(httpx.get(link).content)).size == (200, 160)
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_page_that_waits_does_nothing(page: Any, photo: Path, tmp_path: Path, complaints: list[str]) -> None:
+    """A loop that nobody sees would take a core from the service, which often runs on the same machine."""
+    other = tmp_path / "other.png"
+    other.write_bytes(photo.read_bytes())
+    hold_still(page)
+    page.set_input_files("#file", [photo, other])
+    page.wait_for_selector(".card[data-state=running]", timeout=LONG)
+    page.wait_for_selector(".card[data-state=queued]", timeout=LONG)
+    page.wait_for_selector(".thumbnail img >> nth=1", timeout=LONG)
+    page.wait_for_timeout(5000)  # the example's tour is over
+    client = page.context.new_cdp_session(page)
+    client.send("Performance.enable")
+
+    def busy() -> float:
+        metrics = client.send("Performance.getMetrics")["metrics"]
+        return float(next(each["value"] for each in metrics if each["name"] == "ScriptDuration"))
+
+    before = busy()
+    page.wait_for_timeout(3000)
+    assert busy() - before < 0.3, "seconds of script in three"
     assert complaints == []

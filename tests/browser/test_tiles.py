@@ -1,20 +1,24 @@
 """Results too large to be held whole: only the tiles that are seen are fetched, and drawn pixel for pixel.
 
-The tiles come from here, without loss, so that pixels can be compared; those of the service are JPEG or WebP.
+For all but the last test the tiles come from here, without loss, so that pixels can be compared; those of the service
+are JPEG or WebP.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.browser.conftest import Open
 from tests.browser.doing import LONG, canvas, split, zoom
+from tests.integration.http.live import RealServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -148,3 +152,36 @@ def test_tiles_that_fail_are_asked_for_again(page: Any, pictures: Tiles) -> None
     page.unroute("**/tiles/result/0/*/*")
     page.wait_for_timeout(4000)
     assert not np.array_equal(settled(page, pictures), blurred)
+
+
+def test_a_large_result_of_the_service_is_looked_at_by_its_tiles(
+    open_page: Open, server: RealServer, tmp_path: Path, complaints: list[str]
+) -> None:
+    path = tmp_path / "large.png"
+    y, x = np.mgrid[0:900, 0:1200]
+    Image.fromarray(np.stack([x // 5, y // 4, 255 - x // 6], axis=-1).astype(np.uint8)).save(path)
+    page = open_page(reduced_motion="reduce")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(server.url)))
+    page.set_input_files("#file", path)
+    page.wait_for_selector(".card.looked", timeout=3 * LONG)
+    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    assert page.inner_text("#tag-left") == "Bicubic"
+    page.click("#zoom-one")
+    page.locator("#slider").focus()
+    page.keyboard.press("Home")
+    page.wait_for_timeout(4000)
+    seen = canvas(page).astype(int)
+    assert not [url for url in asked if url.endswith("/result")], "the whole is never fetched to be looked at"
+    assert any("/tiles/result/0/" in url for url in asked)
+    job = page.evaluate("JSON.parse(localStorage['chetko-cards'])[0].job.id")
+    result = np.asarray(Image.open(io.BytesIO(httpx.get(f"{server.url}/v1/jobs/{job}/result").content))).astype(int)
+    assert result.shape == (3600, 4800, 3)
+    height, width = seen.shape[:2]
+    top, left = round(1800 - height / 2), round(2400 - width / 2)
+    difference = np.abs(seen[..., :3] - result[top : top + height, left : left + width])
+    assert difference.mean() < 3, "tiles are JPEG"
+    page.keyboard.press("End")
+    page.wait_for_timeout(4000)
+    assert np.abs(canvas(page).astype(int) - seen).mean() < 6, "before is the same place, and this picture is smooth"
+    assert complaints == []

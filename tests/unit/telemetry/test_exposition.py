@@ -126,7 +126,7 @@ def test_names_follow_prometheus_customs() -> None:
 
 def test_numbers_of_a_queue_that_does_not_answer_are_left_out() -> None:
     health = SimpleNamespace(
-        queue_reachable=True, storage_writable=False, workers=2, queued=0, active=3, oldest_seconds=None
+        queue_reachable=True, storage_writable=False, workers=2, queued=0, active=3, oldest_seconds=None, running=1
     )
 
     def shown() -> dict[str, float]:
@@ -140,6 +140,7 @@ def test_numbers_of_a_queue_that_does_not_answer_are_left_out() -> None:
         "chetko_jobs_queued": 0,
         "chetko_jobs_active": 3,
         "chetko_jobs_oldest_seconds": 0,
+        "chetko_tasks_running": 1,
     }
     health.queue_reachable = False
     assert shown() == {"chetko_queue_up": 0, "chetko_storage_up": 0}
