@@ -237,9 +237,16 @@ class Service:
         self._models.shutdown(wait=True, cancel_futures=True)
 
     async def enlarge(
-        self, backend: Backend, source: BinaryIO, target: BinaryIO, options: Options, receive: Receive
+        self,
+        backend: Backend,
+        source: BinaryIO,
+        target: BinaryIO,
+        options: Options,
+        receive: Receive,
+        *,
+        header: Header | None = None,
     ) -> Finished:
-        """Runs one picture on a compute thread, waiting for one if need be.
+        """Runs one picture on a compute thread, waiting for one if need be. ``header``: the picture's, if it was read.
 
         ``backend`` was asked for when the request was admitted: a picture that is in is finished, also while draining.
         ``receive`` must have given the whole body already: it is watched for the client going away, which
@@ -254,7 +261,9 @@ class Service:
         )
 
         def work(cancelled: Callable[[], bool]) -> Report:
-            return backend.enlarge(source, target, options, backend.engine, limits=limits, cancelled=cancelled)
+            return backend.enlarge(
+                source, target, options, backend.engine, limits=limits, cancelled=cancelled, header=header
+            )
 
         return Finished(*await self.compute(work, receive))
 

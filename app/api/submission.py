@@ -18,6 +18,7 @@ from app.api.options import UpscaleQuery
 from app.api.problems import InvalidOptionProblem, UnavailableProblem
 from app.api.service import Service
 from app.imaging.decode import check_pixels
+from app.imaging.header import Header
 from app.inference.course import plot_course
 from app.inference.manifest import Manifest
 from app.inference.options import Limits
@@ -47,6 +48,8 @@ class Looked:
     model: Manifest
     speed: str
     """``speed_name`` of the first one's course."""
+    headers: tuple[Header, ...]
+    """Of each picture."""
     work: tuple[int, ...]
     """Pixels that the networks make of each picture."""
     output_pixels: int
@@ -74,10 +77,11 @@ async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery,
     options, decoder = query.options(), service.decoder
 
     def read() -> Looked:
-        courses, work, pixels = [], [], 0
+        headers, courses, work, pixels = [], [], [], 0
         for file in files:
             file.seek(0)
             header = decoder.read_header(file)
+            headers.append(header)
             check_pixels(header.width, header.height, limits.max_input_pixels)
             course = plot_course(options, registry, header.width, header.height)
             check_header(header, course, options, limits)
@@ -88,7 +92,9 @@ async def look(service: Service, files: Sequence[BinaryIO], query: UpscaleQuery,
             pixels += course.width * course.height * frames
         manifest = courses[0].variants[0].manifest
         passes = [variant.scale for variant in courses[0].variants]
-        return Looked(manifest, speed_name(manifest.name, passes, manifest.version), tuple(work), pixels)
+        return Looked(
+            manifest, speed_name(manifest.name, passes, manifest.version), tuple(headers), tuple(work), pixels
+        )
 
     return await asyncio.get_running_loop().run_in_executor(service.disk, read)
 

@@ -179,6 +179,7 @@ async def upscale(
             upload = await receive_upload(request.receive, boundary, service.upload_limits, service.disk, NAMES)
         held.callback(service.disk.submit, upload.file.close)
         at_once = service.settings.sync_max_output_pixels
+        header = None
         wanted_as_job = preference.respond_async or preference.wait is not None or reservation is not None
         if wanted_as_job or service.jobs is not None:
             looked = await look(service, [upload.file], query, backend.registry)
@@ -188,9 +189,10 @@ async def upscale(
                 await held.aclose()  # a place is for what is computed here
                 return await _answer_job(service, request, job, preference, looked.output_pixels)
             await charge_pixels(request, looked.output_pixels)
+            header = looked.headers[0]
         target = open_spool()
         held.callback(service.disk.submit, target.close)
-        finished = await service.enlarge(backend, upload.file, target, options, request.receive)
+        finished = await service.enlarge(backend, upload.file, target, options, request.receive, header=header)
         _count(finished)
         size = await asyncio.get_running_loop().run_in_executor(service.disk, _rewind, target)
         return PictureResponse(

@@ -14,6 +14,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from app.imaging.decoder import IN_PROCESS, Decoder
+from app.imaging.header import Header
 from app.inference.cpus import usable_cpus
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report, enlarge
@@ -38,6 +39,7 @@ class Enlarge(Protocol):
         *,
         limits: Limits,
         cancelled: Callable[[], bool],
+        header: Header | None,
     ) -> Report: ...
 
 

@@ -14,6 +14,7 @@ from app.imaging.alpha import constant_alpha
 from app.imaging.colour import to_srgb
 from app.imaging.decoder import IN_PROCESS, Decoder, DecodingCancelledError
 from app.imaging.encode import open_encoder
+from app.imaging.header import Header
 from app.imaging.picture import Pixels
 from app.inference.animate import enlarge_animation
 from app.inference.course import check_options, plot_course
@@ -51,6 +52,7 @@ def enlarge(
     progress: Callable[[float], None] | None = None,
     scratch: Path | None = None,
     decoder: Decoder = IN_PROCESS,
+    header: Header | None = None,
 ) -> Report:
     """Reads the picture in ``source`` (seekable) and writes the enlarged one to ``target`` (for TIFF:
     seekable).
@@ -59,6 +61,7 @@ def enlarge(
     caller's to remove. Everything that can be refused is refused from the header, before pixels are decoded.
     ``cancelled`` and ``progress`` as in ``upscale``. ``scratch``: folder for a temporary file of the output's
     size in raw bytes, written only while colours are equalised (None: the system's). ``decoder`` reads the source.
+    ``header``: the source's, from whoever has read it already.
 
     Raises the ImagingError family (PictureTooLargeError ``output_too_large`` for an output above its limit),
     the InferenceError family, and ValueError for a format, quality or fit that does not exist.
@@ -66,7 +69,7 @@ def enlarge(
     check_options(options, engine.registry)
     started = time.perf_counter()
     source.seek(0)
-    header = decoder.read_header(source)
+    header = header or decoder.read_header(source)
     course = plot_course(options, engine.registry, header.width, header.height)
     wanted = check_header(header, course, options, limits)
     if animates(header, options):

@@ -25,6 +25,7 @@ import uvicorn
 from PIL import Image
 
 from app.api.service import Service
+from app.imaging.header import Header
 from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report
@@ -161,6 +162,7 @@ class Computing:
         *,
         limits: Limits,  # noqa: ARG002
         cancelled: Callable[[], bool],
+        header: Header | None,  # noqa: ARG002
     ) -> Report:
         with self.lock:
             self.running += 1

@@ -12,13 +12,15 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.imaging import header
+from app.imaging.header import Header, read_header
 from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
@@ -91,6 +93,18 @@ def test_an_upscale_becomes_a_job_and_a_result(server: Queued, worker: None) -> 
     assert at_once.status_code == 200
     with Image.open(io.BytesIO(result.content)) as one, Image.open(io.BytesIO(at_once.content)) as other:
         assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_the_header_of_a_small_picture_is_read_once(server: Queued, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def counted(file: BinaryIO) -> Header:
+        read.append(file)
+        return read_header(file)
+
+    monkeypatch.setattr(header, "read_header", counted)  # each time costs a way to a decoding process and back
+    answer = upscale(server, png(seed=60))
+    assert (answer.status_code, len(read)) == (200, 1)
 
 
 def test_waiting_for_the_result_of_a_job(server: Queued, worker: None) -> None:
