@@ -179,6 +179,7 @@ def _add_keys_commands(keys: argparse.ArgumentParser) -> None:
         ("requests-per-minute", "requests in a minute"),
         ("megapixels-per-minute", "output megapixels in a minute"),
         ("max-concurrent", "pictures worked on at once"),
+        ("max-jobs", "jobs that are not finished"),
         ("storage-mb", "MiB of uploads, sources and results"),
     ):
         setting = "CHETKO_KEY_" + name.upper().replace("-", "_")

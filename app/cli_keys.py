@@ -21,7 +21,11 @@ def manage_keys(options: argparse.Namespace, settings: Settings) -> int:
 
     async def create(store: KeyStore) -> int:
         limits = KeyLimits(
-            options.requests_per_minute, options.megapixels_per_minute, options.max_concurrent, options.storage_mb
+            options.requests_per_minute,
+            options.megapixels_per_minute,
+            options.max_concurrent,
+            options.storage_mb,
+            options.max_jobs,
         )
         key, text = await store.create(options.name, options.scope or SCOPES, limits)
         print(f"{key.id} for {key.name!r} may {', '.join(key.scopes)}. The key, shown this once:", file=sys.stderr)
@@ -63,6 +67,7 @@ def _table(keys: list[Key]) -> str:
             "requests/min": key.limits.requests_per_minute,
             "MP/min": key.limits.megapixels_per_minute,
             "at once": key.limits.max_concurrent,
+            "jobs": key.limits.max_jobs,
             "MiB stored": key.limits.storage_mb,
         }
         told = ", ".join(f"{value} {what}" for what, value in own.items() if value is not None)

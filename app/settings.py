@@ -252,6 +252,9 @@ class Settings(BaseSettings):
     key_max_concurrent: int = Field(
         16, ge=1, description="Pictures of one key that are worked on at once, unless it has its own limit."
     )
+    key_max_jobs: int = Field(
+        100, ge=1, description="Jobs of one key that may be unfinished at once, unless it has its own limit."
+    )
     key_storage_mb: int = Field(
         10_000, ge=1, description="MiB that uploads, sources and results of one key may take, unless it has its own."
     )

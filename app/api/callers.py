@@ -62,6 +62,7 @@ class Caller:
     requests_per_minute: int | None = None
     megapixels_per_minute: int | None = None
     max_concurrent: int | None = None
+    max_jobs: int | None = None
     storage_bytes: int | None = None
     """Limits; None is none, for callers without a key."""
     windows: dict[str, Window] = field(default_factory=dict)
@@ -138,6 +139,7 @@ class Access:
             requests_per_minute=own.requests_per_minute or settings.key_requests_per_minute,
             megapixels_per_minute=own.megapixels_per_minute or settings.key_megapixels_per_minute,
             max_concurrent=own.max_concurrent or settings.key_max_concurrent,
+            max_jobs=own.max_jobs or settings.key_max_jobs,
             storage_bytes=(own.storage_mb or settings.key_storage_mb) * 1024 * 1024,
         )
 

@@ -35,6 +35,7 @@ class CallerLimits(LimitsDocument):
         description="Output megapixels of this key in a minute.", examples=[2_000]
     )
     max_concurrent: int | None = Field(description="Pictures of this key worked on at once.", examples=[16])
+    max_jobs: int | None = Field(description="Jobs of this key that may be unfinished at once.", examples=[100])
     storage_bytes: int | None = Field(
         description="Bytes that uploads, sources and results of this key may take.", examples=[10_485_760_000]
     )
@@ -111,6 +112,7 @@ async def limits(request: Request, service: Annotated[Service, Depends(service_o
         requests_per_minute=caller.requests_per_minute,
         megapixels_per_minute=caller.megapixels_per_minute,
         max_concurrent=caller.max_concurrent,
+        max_jobs=caller.max_jobs,
         storage_bytes=caller.storage_bytes,
     )
 

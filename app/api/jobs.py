@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response, StreamingResponse
 
-from app.api.callers import caller_of, queue_needed
+from app.api.callers import caller_of
 from app.api.file_names import content_disposition
 from app.api.job_document import JobDocument, JobList, document_of, name_of_result
 from app.api.options import UpscaleQuery
@@ -294,9 +294,6 @@ async def delete_job(job_id: JobId, request: Request, service: Annotated[Service
     """
     await own_job(service, request, job_id)
     await jobs_of(service).cancel(job_id, remove=True)
-    if service.uploads is not None and caller_of(request).owner:
-        with queue_needed():
-            await service.uploads.release(caller_of(request).owner, job_id)
     return Response(status_code=204)
 
 

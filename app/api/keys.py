@@ -42,6 +42,8 @@ class KeyLimits:
     """Pictures worked on at once."""
     storage_mb: int | None = None
     """MiB."""
+    max_jobs: int | None = None
+    """Unfinished ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from app.inference.errors import (
     UpscaleCancelledError,
 )
 from app.jobs.egress import EgressError
-from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, JobsError
+from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, JobsError, QuotaError
 from app.storage import StorageError
 from app.telemetry import metrics
 
@@ -228,8 +228,8 @@ class ListingNeedsKeyProblem(Problem):
 
 
 class RateLimitedProblem(Problem):
-    """Requests or megapixels per minute (rate_limited); pictures at once, storage (quota_exceeded). Always with
-    Retry-After.
+    """Requests or megapixels per minute (rate_limited); pictures at once, unfinished jobs, storage (quota_exceeded).
+    Always with Retry-After.
     """
 
     status, code, title = 429, "rate_limited", "The key has used up what it may"
@@ -380,20 +380,29 @@ def of_picture(error: ImagingError | InferenceError) -> Problem | None:
     return None
 
 
+def of_storage(error: StorageError) -> StorageUnavailableProblem:
+    """The problem of a store that is full or does not answer; what it says is for the operator only."""
+    if error.code == "storage_full":
+        return StorageUnavailableProblem(
+            "There is no room to store this now. Try again later, or delete what you no longer need.",
+            code="storage_full",
+        )
+    return StorageUnavailableProblem("The store does not answer at the moment. Try again in 10 seconds.")
+
+
 def of_job(error: JobsError | StorageError | EgressError) -> Problem:
     """The problem of what the queue, the store or a named address cannot do; what a store says is for the operator
     only."""
     if isinstance(error, EgressError):
         return SourceAddressProblem(error.message, code=error.code)
     if isinstance(error, StorageError):
-        if error.code == "storage_full":
-            return StorageUnavailableProblem(
-                "There is no room to store this now. Try again later, or delete what you no longer need.",
-                code="storage_full",
-            )
-        return StorageUnavailableProblem("The store does not answer at the moment. Try again in 10 seconds.")
+        return of_storage(error)
     if isinstance(error, IdempotencyBusyError):
         return IdempotencyBusyProblem(error.message, headers={"Retry-After": "2"})
+    if isinstance(error, QuotaError):
+        return RateLimitedProblem(
+            error.message, code="quota_exceeded", limit=error.limit, retry_after=error.retry_after
+        )
     if isinstance(error, IdempotencyConflictError):
         return IdempotencyConflictProblem(error.message)
     return UnavailableProblem(error.message, code="queue_unavailable", retry_after=5)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from app.api.callers import caller_of, charge_pixels, queue_needed
+from app.api.callers import caller_of, charge_pixels
 from app.api.options import UpscaleQuery
 from app.api.problems import InvalidOptionProblem, UnavailableProblem
 from app.api.service import Service
-from app.api.uploads import no_room
 from app.imaging.decode import check_pixels
 from app.inference.course import plot_course
 from app.inference.manifest import Manifest
@@ -140,7 +137,7 @@ async def submit(
     webhook: Webhook | None = None,
 ) -> Job:
     """Stores the pictures and makes the job. Nothing of it stays when a problem is raised."""
-    jobs = jobs_of(service)
+    jobs, caller = jobs_of(service), caller_of(request)
     await charge_pixels(request, looked.output_pixels)
     options = options_of(query)
     model = looked.model.name
@@ -150,13 +147,12 @@ async def submit(
             await jobs.stage(id, number, picture.file, name=picture.name, work=looked.work[number])
             for number, picture in enumerate(received)
         ]
-        await _count_bytes(service, request, id, sum(source.bytes for source in sources))
         idempotency = None
         if reservation is not None:
             what = [[source.sha256 for source in sources], options, model]
             fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
             idempotency = Idempotency(reservation[0], fingerprint, reservation[1])
-        job = await jobs.submit(
+        return await jobs.submit(
             NewJob(
                 id,
                 tuple(sources),
@@ -164,43 +160,23 @@ async def submit(
                 model,
                 looked.model.version,
                 looked.speed,
-                owner=caller_of(request).owner,
+                owner=caller.owner,
                 priority=priority,
                 batch=batch,
                 webhook=webhook,
                 idempotency=idempotency,
                 fresh=wants_fresh(request.headers),
+                most_unfinished=caller.max_jobs,
+                most_stored=caller.storage_bytes,
             )
         )
     except QueueUnavailableError:
         # The job may have been made all the same, so its files stay; the orphan sweep removes them if it was not.
         raise
     except BaseException:
-        await _forget_bytes(service, request, id)
         with suppress(StorageError):
             await asyncio.shield(jobs.unstage(id))
         raise
-    if job.id != id:  # the Idempotency-Key's
-        await _forget_bytes(service, request, id)
-    return job
-
-
-async def _forget_bytes(service: Service, request: Request, id: str) -> None:  # noqa: A002
-    owner = caller_of(request).owner
-    if service.uploads is not None and owner:
-        with suppress(RedisError, OSError):  # then they count until the result would have expired
-            await service.uploads.release(owner, id)
-
-
-async def _count_bytes(service: Service, request: Request, id: str, size: int) -> None:  # noqa: A002
-    """Counts the sources against what the caller's key may store, for as long as a result is kept."""
-    caller, uploads = caller_of(request), service.uploads
-    if uploads is None or caller.storage_bytes is None:
-        return
-    with queue_needed():
-        until = time.time() + service.settings.result_ttl
-        if not await uploads.reserve(caller.owner, id, size, until, caller.storage_bytes):
-            raise no_room(caller)
 
 
 def wants_fresh(headers: Headers) -> bool:

@@ -15,14 +15,13 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from app.jobs.keys import STORED, UPLOADED
 from app.storage import MissingObjectError, Storage
 
 _UPLOAD: Final = "{chetko}:upload:"
 """+ id: the ``UploadPlace`` as JSON; expires an hour after its bytes, so that the sweep still finds it."""
 _EXPIRY: Final = "{chetko}:uploads"
 """Sorted set: id -> Unix time at which the bytes go."""
-_STORED: Final = "{chetko}:stored:"
-"""+ owner: hash of id -> ``bytes:expiry``: what counts against the owner's storage."""
 
 _GRACE_SECONDS: Final = 3600
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -35,6 +34,7 @@ for i = 1, #entries, 2 do
   if tonumber(expiry) <= now then redis.call('HDEL', KEYS[1], entries[i])
   elseif entries[i] ~= ARGV[2] then used = used + tonumber(bytes) end
 end
+used = used + tonumber(redis.call('GET', KEYS[2]) or '0')
 if ARGV[5] ~= '' and used + tonumber(ARGV[3]) > tonumber(ARGV[5]) then return used end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3] .. ':' .. ARGV[4])
 return -1
@@ -77,19 +77,15 @@ class UploadStore:
         self._reserve = redis.register_script(_RESERVE)
 
     async def reserve(self, owner: str, item: str, size: int, expires: float, limit: int | None) -> bool:
-        """Counts ``size`` bytes of ``item`` (an upload's or a job's id) against the owner's ``limit`` until ``expires``
-        (Unix time); again with the same id: in the place of what was counted. False, and nothing is counted, when the
-        owner would have more than ``limit`` bytes; None is no limit.
+        """Counts ``size`` bytes of the upload ``item`` against the owner's ``limit`` until ``expires`` (Unix time),
+        again with the same id: in the place of what was counted. False, and nothing is counted, when the owner would
+        have more than ``limit`` bytes together with what its jobs store; None is no limit.
         """
         used = await self._reserve(
-            keys=[_STORED + owner],
+            keys=[UPLOADED + owner, STORED + owner],
             args=[int(time.time()), item, size, int(expires), "" if limit is None else limit],
         )
         return int(used) < 0
-
-    async def release(self, owner: str, item: str) -> None:
-        """What ``reserve`` counted no longer counts."""
-        await self._redis.hdel(_STORED + owner, item)
 
     async def open(
         self, owner: str, name: str, size: int, media_type: str | None, limit: int | None
@@ -165,5 +161,5 @@ class UploadStore:
             pipe.delete(_UPLOAD + upload_id)
             pipe.zrem(_EXPIRY, upload_id)
             if owner is not None:
-                pipe.hdel(_STORED + owner, upload_id)
+                pipe.hdel(UPLOADED + owner, upload_id)
             await pipe.execute()

@@ -31,10 +31,12 @@ from app.api.problems import (
     UploadInUseProblem,
     UploadTooSlowProblem,
     declare,
+    of_storage,
 )
 from app.api.service import Service, service_of
 from app.api.upload import UploadLimits, body_pieces
 from app.api.upload_store import UploadPlace, UploadStore
+from app.jobs.jobs import storage_used_up
 from app.storage import StorageError, StorageWriter
 
 router = APIRouter(tags=["uploads"])
@@ -110,7 +112,7 @@ async def create_upload(
     with queue_needed():
         place = await store.open(caller.owner, body.name, body.bytes, body.media_type, caller.storage_bytes)
     if place is None:
-        raise no_room(caller)
+        raise storage_used_up(caller.storage_bytes or 0)
     with storage_needed():
         url = await _in_thread(store.storage.presign, place.key, method="PUT", seconds=int(store.seconds))
     response.headers["Location"] = f"/v1/uploads/{place.id}"
@@ -229,30 +231,13 @@ async def upload_for_job(service: Service, caller: Caller, upload_id: str, until
         return await store.take(place, until)
 
 
-def no_room(caller: Caller) -> RateLimitedProblem:
-    """The problem of a key whose storage is used up."""
-    limit = caller.storage_bytes or 0
-    return RateLimitedProblem(
-        f"What this key stores would be more than its {limit // (1024 * 1024)} MiB. Delete uploads and jobs that you "
-        "no longer need.",
-        code="quota_exceeded",
-        limit=limit,
-        retry_after=60,
-    )
-
-
 @contextmanager
 def storage_needed() -> Iterator[None]:
     """Makes a problem of a store that is full or does not answer; what it says is for the operator only."""
     try:
         yield
     except StorageError as error:
-        if error.code == "storage_full":
-            raise StorageUnavailableProblem(
-                "There is no room to store this now. Try again later, or delete what you no longer need.",
-                code="storage_full",
-            ) from error
-        raise StorageUnavailableProblem("The store does not answer at the moment. Try again in 10 seconds.") from error
+        raise of_storage(error) from error
 
 
 async def _find(store: UploadStore, upload_id: str, caller: Caller) -> UploadPlace:

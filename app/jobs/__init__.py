@@ -11,6 +11,7 @@ from app.jobs.errors import (
     IdempotencyConflictError,
     JobsError,
     QueueUnavailableError,
+    QuotaError,
 )
 from app.jobs.jobs import Jobs
 from app.jobs.model import (
@@ -42,6 +43,7 @@ __all__ = [
     "JobsError",
     "NewJob",
     "QueueUnavailableError",
+    "QuotaError",
     "Result",
     "Source",
     "State",

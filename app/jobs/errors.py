@@ -25,6 +25,18 @@ class IdempotencyBusyError(JobsError):
     code = "idempotency_in_progress"
 
 
+class QuotaError(JobsError):
+    """The owner has as much as it may have (HTTP 429)."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, message: str, *, limit: int, retry_after: int) -> None:
+        """``limit``: jobs, or bytes; ``retry_after``: seconds."""
+        super().__init__(message)
+        self.limit = limit
+        self.retry_after = retry_after
+
+
 class IdempotencyConflictError(JobsError):
     """The Idempotency-Key belongs to another picture or other options (HTTP 422)."""
 

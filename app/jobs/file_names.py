@@ -7,7 +7,9 @@ import unicodedata
 from collections.abc import Iterable
 
 MAX_STEM = 80
-"""Characters kept of the given name; well below the 255 bytes of common file systems, whatever the script."""
+"""Characters kept of the given name."""
+_MAX_BYTES = 200
+"""And bytes, in UTF-8: with factor, extension and number below the 255 bytes of common file systems."""
 
 _UNSAFE = re.compile(r'[<>:"/\\|?*%;\x00-\x1f\x7f]')
 
@@ -22,7 +24,8 @@ def result_name(given: str | None, scale: float, extension: str) -> str:
         character for character in unicodedata.normalize("NFC", stem)
         if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
     )  # fmt: skip
-    clean = _UNSAFE.sub("_", visible).strip(" .")[:MAX_STEM].rstrip(" .")
+    short = _UNSAFE.sub("_", visible).strip(" .")[:MAX_STEM].encode()[:_MAX_BYTES].decode(errors="ignore")
+    clean = short.rstrip(" .")
     return f"{clean or 'picture'}_x{scale:.3g}.{extension.lstrip('.')}"
 
 

@@ -82,6 +82,7 @@ class Janitor:
         await self.dig()
         if now - self._swept >= _SWEEP_EVERY_SECONDS:
             self._swept = now
+            await self.recount()
             await self.sweep()
 
     async def _bury(self) -> None:
@@ -116,6 +117,14 @@ class Janitor:
                 _log.warning("%s cannot be deleted now: %s", home, error.message)
                 return
             await self._redis.zrem(keys.GRAVES, home)
+
+    async def recount(self) -> None:
+        """Counts anew what every owner stores; it is right already unless somebody else changed the queue server."""
+        async for key in self._redis.scan_iter(keys.OWNER + "?*", count=_BATCH):
+            owner = key.decode().removeprefix(keys.OWNER)
+            wrong = await self._run("recount", owner)
+            if wrong:
+                _log.warning("What the jobs of %s store was counted wrong by %d bytes; mended", owner, wrong)
 
     async def sweep(self) -> int:
         """Deletes folders without a job, which a crash between storing and submitting leaves, and what died writers

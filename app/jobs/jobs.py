@@ -21,7 +21,7 @@ from app.jobs import keys, places
 from app.jobs.changes import Changes
 from app.jobs.connection import queue_errors
 from app.jobs.egress import Gate
-from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, QueueUnavailableError
+from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, QueueUnavailableError, QuotaError
 from app.jobs.janitor import Janitor
 from app.jobs.model import Event, Health, Job, NewJob, Source, job_from, record_of
 from app.jobs.scripts import Scripts
@@ -194,7 +194,7 @@ class Jobs:
         """Makes the job, durably, or gives the one that the same Idempotency-Key made, or one that is finished at once
         because the same work was done before. Sources of ``new`` that are not needed then are removed.
 
-        Raises IdempotencyConflictError and IdempotencyBusyError.
+        Raises IdempotencyConflictError, IdempotencyBusyError, and QuotaError.
         """
         cache = "" if not self._settings.cache_ttl else self._cache_key(new)
         record = record_of(
@@ -214,9 +214,20 @@ class Jobs:
                 idempotency.token if idempotency else "",
                 idempotency.fingerprint if idempotency else "",
                 "" if new.fresh else cache,
+                "" if new.most_unfinished is None else new.most_unfinished,
+                "" if new.most_stored is None else new.most_stored,
             )
-        if outcome in ("same", "conflict", "receiving"):
+        if outcome in ("same", "conflict", "receiving", "busy", "full"):
             await self.unstage(new.id)
+        if outcome == "full":
+            raise storage_used_up(new.most_stored or 0)
+        if outcome == "busy":
+            raise QuotaError(
+                f"{new.most_unfinished} jobs of this key are not finished yet, and it may have no more. Wait for one "
+                "of them, or cancel one.",
+                limit=new.most_unfinished or 0,
+                retry_after=5,
+            )
         if outcome == "conflict":
             raise IdempotencyConflictError(
                 "This Idempotency-Key was used with another picture or other options. Use a new key for new work."
@@ -405,6 +416,16 @@ class Jobs:
             writable = False
             problems.append(error.message)
         return Health(reachable, writable, workers, queued, active, oldest, running, tuple(problems))
+
+
+def storage_used_up(limit: int) -> QuotaError:
+    """What an owner is told whose ``limit`` bytes are used up."""
+    return QuotaError(
+        f"What this key stores would be more than its {limit // (1024 * 1024)} MiB. Delete uploads and jobs that you "
+        "no longer need.",
+        limit=limit,
+        retry_after=60,
+    )
 
 
 def _decoded(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -26,6 +26,14 @@ OWNER = PREFIX + "owner:"
 """Sorted set of one owner's jobs, by creation."""
 ALL = PREFIX + "all"
 """Sorted set of all jobs that there is a record of, by creation."""
+STORED = PREFIX + "stored-jobs:"
+"""Number of one owner: bytes of sources, results and tiles that lie in storage for its jobs: the sum of their fields
+``stored``, which change in the same transactions."""
+UNFINISHED = PREFIX + "unfinished:"
+"""Set of one owner: its jobs that are not finished."""
+UPLOADED = PREFIX + "stored:"
+"""Hash of one owner: upload -> ``bytes:expiry`` (Unix time): what places for uploads take of its storage. Written by
+``app.api.upload_store``."""
 ACTIVE = PREFIX + "active"
 """Sorted set of the jobs that are not finished, by creation."""
 WAITING = PREFIX + "waiting"
@@ -77,6 +85,9 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "home": HOME,
         "owner": OWNER,
         "all": ALL,
+        "stored": STORED,
+        "unfinished": UNFINISHED,
+        "uploaded": UPLOADED,
         "active": ACTIVE,
         "waiting": WAITING,
         "expiry": EXPIRY,

@@ -88,6 +88,10 @@ class NewJob:
     idempotency: Idempotency | None = None
     fresh: bool = False
     """Not to be answered from an earlier result."""
+    most_unfinished: int | None = None
+    """Jobs that the owner may have unfinished, this one among them; None is no limit."""
+    most_stored: int | None = None
+    """Bytes of uploads, sources and results that the owner may have, those of this one among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +235,7 @@ def record_of(new: NewJob, *, ttl_ms: int, cache: str, cache_ttl_ms: int, second
         "model_version": new.version,
         "speed": new.speed,
         "pictures": str(len(new.sources)),
+        "source_bytes": str(sum(source.bytes for source in new.sources)),
         "batch": str(int(new.batch)),
         "pictures_left": str(len(new.sources)),
         "unprepared": str(len(new.sources)),

@@ -27,6 +27,7 @@ CONSTANTS: Mapping[str, Any] = {
     "base": {"interactive": 1, "batch": 500_000_000_000},
     "virtual_end": 1_000_000_000_000,
     "most_deaths": 3,
+    "most_recounted": 50_000,
     "set_aside": "A worker died three times in a row while it computed this picture, so the picture was set aside. "
     "Try it at a smaller scale, save it anew in another format, or report it to the operator.",
 }

@@ -87,6 +87,38 @@ local function tell(id, event)
   end
 end
 
+-- Sets what lies in storage for a job, and counts it against its owner. Nothing else writes either number.
+local function keep(id, bytes)
+  local fields = read(id, 'owner', 'stored')
+  if not fields[1] or fields[1] == '' then
+    return
+  end
+  redis.call('HSET', K.job .. id, 'stored', whole(bytes))
+  redis.call('INCRBY', K.stored .. fields[1], whole(bytes - tonumber(fields[2] or '0')))
+end
+
+-- Bytes that lie in storage for an owner, those of places for uploads among them.
+local function stored_by(owner, time)
+  local bytes = tonumber(redis.call('GET', K.stored .. owner) or '0')
+  for _, entry in ipairs(redis.call('HVALS', K.uploaded .. owner)) do
+    local size, expiry = string.match(entry, '(%d+):(%d+)')
+    if tonumber(expiry) * 1000 > time then
+      bytes = bytes + tonumber(size)
+    end
+  end
+  return bytes
+end
+
+-- What a result takes, with its tiles.
+local function size_of(result, tiles)
+  local bytes = cjson.decode(result).bytes
+  if tiles and tiles ~= '' then
+    tiles = cjson.decode(tiles)
+    bytes = bytes + tiles.pyramid.bytes + tiles.before.bytes
+  end
+  return bytes
+end
+
 -- The one way into a final state; the caller has seen that the job is in none.
 local function finish(id, state)
   local time = now()
@@ -98,6 +130,7 @@ local function finish(id, state)
   redis.call('DEL', K.tasks .. id, K.units .. id)
   redis.call('ZREM', K.active, id)
   redis.call('ZREM', K.waiting, id)
+  redis.call('SREM', K.unfinished .. read(id, 'owner')[1], id)
   redis.call('ZADD', K.expiry, whole(time + ttl), id)
   tell(id, state)
   changed(id)
@@ -112,6 +145,7 @@ end
 local function leave_home(id)
   local home = read(id, 'home')[1]
   if home then
+    keep(id, 0)
     redis.call('SREM', K.home .. home, id)
     if redis.call('SCARD', K.home .. home) == 0 then
       redis.call('ZADD', K.graves, whole(now()), home)
@@ -127,6 +161,9 @@ local function forget(id)
   redis.call('ZREM', K.all, id)
   redis.call('ZREM', K.expiry, id)
   redis.call('DEL', K.job .. id, K.tasks .. id, K.units .. id)
+  if owner and redis.call('ZCARD', K.owner .. owner) == 0 then
+    redis.call('DEL', K.stored .. owner, K.unfinished .. owner)
+  end
 end
 
 -- Queues the first tasks of a job whose record is there.
@@ -139,4 +176,5 @@ local function start(id)
   end
   redis.call('ZADD', K.active, read(id, 'created')[1], id)
   redis.call('ZADD', K.waiting, first, id)
+  redis.call('SADD', K.unfinished .. read(id, 'owner')[1], id)
 end

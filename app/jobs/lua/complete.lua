@@ -44,7 +44,8 @@ end
 
 local function succeed(result)
   redis.call('HSET', h, 'result', result)
-  local fields = read(id, 'cache', 'cache_ttl')
+  local fields = read(id, 'cache', 'cache_ttl', 'source_bytes', 'tiles')
+  keep(id, tonumber(fields[3] or '0') + size_of(result, fields[4]))
   finish(id, 'succeeded')
   if fields[1] and fields[1] ~= '' and fields[2] ~= '0' then
     redis.call('SET', fields[1], id, 'PX', fields[2])

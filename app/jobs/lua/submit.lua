@@ -1,8 +1,10 @@
 -- ARGV: id, fields of the record (JSON object of strings), Idempotency-Key's key or '', token of its reservation,
---       fingerprint, cache key to answer from or ''.
+--       fingerprint, cache key to answer from or '', most unfinished jobs of the owner or '', most bytes stored or ''.
 -- Returns {outcome, id}: 'made', 'same' (the Idempotency-Key's job), 'answered' (from a finished result),
---         'receiving' (another request with the key is), 'conflict' (the key belongs to another picture).
+--         'receiving' (another request with the key is), 'conflict' (the key belongs to another picture),
+--         'busy' (the owner has as many unfinished jobs as it may), 'full' (as many bytes).
 local id, key, token, fingerprint, cached = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local most_jobs, most_bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
 if redis.call('EXISTS', K.job .. id) == 1 then
   return {'made', id}
 end
@@ -21,6 +23,19 @@ if key ~= '' then
 end
 
 local time = now()
+local other = cached ~= '' and redis.call('GET', cached)
+local found = other and redis.call('HMGET', K.job .. other, 'state', 'home', 'result', 'notices', 'total', 'tiles')
+if found and found[1] ~= 'succeeded' then
+  found = nil
+end
+local bytes = found and size_of(found[3], found[6]) or tonumber(fields.source_bytes)
+if most_bytes and bytes + stored_by(fields.owner, time) > most_bytes then
+  return {'full', ''}
+end
+if most_jobs and not found and redis.call('SCARD', K.unfinished .. fields.owner) >= most_jobs then
+  return {'busy', ''}
+end
+
 local record = {'state', 'queued', 'version', '1', 'epoch', '1', 'created', whole(time), 'home', id}
 for name, value in pairs(fields) do
   record[#record + 1] = name
@@ -34,17 +49,14 @@ if key ~= '' then
   redis.call('SET', key, cjson.encode({fingerprint = fingerprint, job = id}), 'PX', C.record_life_ms)
 end
 
-if cached ~= '' then
-  local other = redis.call('GET', cached)
-  local found = other and redis.call('HMGET', K.job .. other, 'state', 'home', 'result', 'notices', 'total', 'tiles')
-  if found and found[1] == 'succeeded' then
-    redis.call('HSET', K.job .. id, 'home', found[2], 'result', found[3], 'notices', found[4] or '[]',
-      'total', found[5] or '0', 'done', found[5] or '0', 'tiles', found[6] or '', 'cached', '1')
-    redis.call('SADD', K.home .. found[2], id)
-    redis.call('ZADD', K.graves, whole(time), id) -- what was stored for this one
-    finish(id, 'succeeded')
-    return {'answered', id}
-  end
+keep(id, bytes)
+if found then
+  redis.call('HSET', K.job .. id, 'home', found[2], 'result', found[3], 'notices', found[4] or '[]',
+    'total', found[5] or '0', 'done', found[5] or '0', 'tiles', found[6] or '', 'cached', '1')
+  redis.call('SADD', K.home .. found[2], id)
+  redis.call('ZADD', K.graves, whole(time), id) -- what was stored for this one
+  finish(id, 'succeeded')
+  return {'answered', id}
 end
 redis.call('SADD', K.home .. id, id)
 start(id)

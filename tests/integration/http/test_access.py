@@ -151,7 +151,8 @@ def test_who_shows_a_key_is_told_what_holds_for_it(guarded: Guarded) -> None:
     somebody = guarded.call("GET", "/v1", guarded.bearer("read")).json()["authentication"]
     assert somebody == {"required": True, "signed_in": True, "scopes": ["read"], "may_list": True}
     assert guarded.call("GET", "/v1/limits").json()["requests_per_minute"] is None
-    assert guarded.call("GET", "/v1/limits", guarded.bearer("read")).json()["requests_per_minute"] == 600
+    limits = guarded.call("GET", "/v1/limits", guarded.bearer("read")).json()
+    assert (limits["requests_per_minute"], limits["max_jobs"]) == (600, 100)
     problem(guarded.call("GET", "/v1/limits", guarded.bearer("revoked")), 401, "invalid_key")
 
 

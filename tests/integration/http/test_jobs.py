@@ -11,7 +11,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import httpx
@@ -183,6 +183,59 @@ def test_several_pictures_in_json(server: Queued, worker: None) -> None:
     assert result.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(result.content)) as archive:
         assert archive.namelist() == ["a_x2.png", "a_x2 (2).png"]
+
+
+HOSTILE_NAMES = [
+    "../../x.png", "..\\..\\x.png", "/etc/passwd", "C:\\Windows\\system32\\evil.png", "C:evil.png",
+    "\\\\host\\share\\a.png",
+    "a\0.png", "\0", "", "..", ".", "...", ".bashrc", "a/../../b.png", "x.png/", "CON.png", "nul", "COM1.txt",
+    "cat.png", "cat.png", "CAT.png", "cat (2).png", "cat_x2 (2).png", "🐈‍⬛.png", "𝕏.png", "e\u0301.png", "é.png",
+    "\u202egnp.exe", "a\r\nX: y.png", " . ", "n" * 255, "🐈" * 255, "%2e%2e%2fx.png", "a:b.png", "-rf.png", "~", None,
+]  # fmt: skip
+
+
+def test_no_name_leads_out_of_the_folder_that_a_zip_is_unpacked_in(
+    server: Queued, worker: None, tmp_path: Path
+) -> None:
+    # Each of its own width, so that each can be found again.
+    sources = [
+        {
+            "base64": base64.b64encode(png(5 + number, 4, seed=number)).decode(),
+            **({"name": name} if name is not None else {}),
+        }
+        for number, name in enumerate(HOSTILE_NAMES)
+    ]
+    answer = httpx.post(f"{server.url}/v1/jobs", json={"sources": sources, "options": {"model": "nearest", "scale": 2}})
+    assert answer.status_code == 202, answer.text
+    job = finished(server, answer.json())
+    assert job["state"] == "succeeded", job
+    assert job["result"]["name"].endswith(".zip")
+    result = httpx.get(server.url + job["links"]["result"])
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    with zipfile.ZipFile(io.BytesIO(result.content)) as archive:
+        assert archive.testzip() is None
+        entries = archive.infolist()
+        assert len(entries) == len(HOSTILE_NAMES)
+        for number, entry in enumerate(entries):
+            name = entry.orig_filename  # as it stands in the file: ``filename`` ends at a NUL
+            assert name == entry.filename
+            assert name == PurePosixPath(name).name == PureWindowsPath(name).name, "it has a folder or a drive"
+            assert not PureWindowsPath(name).is_reserved()
+            assert not name.startswith(".")
+            assert name.isprintable()
+            assert len(name.encode()) <= 255
+            assert not entry.is_dir()
+            assert entry.external_attr >> 16 & 0o170000 in (0, 0o100000), "a link, or something not plain"
+            # Not by extractall, which mends names itself: as the most careless program would.
+            path = folder / name
+            assert path.resolve().parent == folder.resolve()
+            with path.open("xb") as file:
+                file.write(archive.read(entry))
+            with Image.open(path) as picture:
+                assert picture.size == (2 * (5 + number), 8), name
+    assert len({each.name.casefold() for each in folder.iterdir()}) == len(HOSTILE_NAMES)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_an_upload_becomes_a_job(server: Queued, worker: None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import io
 import socket
 import time
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from redis.asyncio import Redis
 
 from app.api.keys import KeyLimits, KeyStore
@@ -20,6 +24,7 @@ from app.api.problems import Problem
 from app.api.upload_store import UploadStore
 from app.api.uploads import upload_for_job
 from tests.integration.http.live import Computing, Live, head, live, problem
+from tests.integration.http.pictures import png
 from tests.valkey import valkey
 
 
@@ -50,6 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 "one": (await keys.create("one"))[1],
                 "two": (await keys.create("two"))[1],
                 "small": (await keys.create("small", limits=KeyLimits(storage_mb=1)))[1],
+                "few": (await keys.create("few", limits=KeyLimits(max_jobs=2)))[1],
             }
 
     with valkey() as queue:
@@ -147,6 +153,54 @@ def test_storage_of_a_key_is_bounded_and_given_back(place: Place) -> None:
         assert problem(answer, 429, "quota_exceeded")["limit"] == 1024 * 1024
         assert small.delete(first["put_url"]).status_code == 204
         assert small.delete(new(small, 700_000)["put_url"]).status_code == 204
+
+
+def send(client: httpx.Client, picture: bytes) -> httpx.Response:
+    headers = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
+    return client.post("/v1/upscale?scale=2", files={"image": ("a.png", picture)}, headers=headers)
+
+
+def test_jobs_and_uploads_share_the_storage_of_a_key(place: Place) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (500, 450, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    picture = file.getvalue()
+    assert 600_000 < len(picture) < 700_000
+    with place.client("small") as small:
+        job = send(small, picture)
+        assert job.status_code == 202, job.text
+        stored = place.files()
+        assert problem(send(small, picture), 429, "quota_exceeded")["limit"] == 1024 * 1024
+        assert place.files() == stored
+        problem(small.post("/v1/uploads", json={"name": "b", "bytes": 500_000}), 429, "quota_exceeded")
+        upload = new(small, 300_000)
+        assert small.delete(job.headers["location"]).status_code == 204
+        upload_too = new(small, 700_000)
+        problem(send(small, picture), 429, "quota_exceeded")
+        for each in (upload, upload_too):
+            assert small.delete(each["put_url"]).status_code == 204
+        job = send(small, picture)
+        assert job.status_code == 202
+        assert small.delete(job.headers["location"]).status_code == 204
+
+
+def test_unfinished_jobs_of_a_key_are_bounded(place: Place) -> None:
+    with place.client("few") as few, place.client("one") as one:
+        jobs = [send(few, png()) for _ in range(2)]
+        assert [job.status_code for job in jobs] == [202, 202]
+        answer = send(few, png())
+        assert problem(answer, 429, "quota_exceeded")["limit"] == 2
+        assert answer.headers["retry-after"] == "5"
+        source = {"source": {"base64": base64.b64encode(png()).decode()}, "options": {"scale": 2}}
+        problem(few.post("/v1/jobs", json=source, headers={"Cache-Control": "no-cache"}), 429, "quota_exceeded")
+        others = send(one, png())
+        assert others.status_code == 202
+        assert few.delete(jobs[0].headers["location"]).status_code == 204
+        jobs[0] = send(few, png())
+        assert jobs[0].status_code == 202
+        for job in jobs:
+            assert few.delete(job.headers["location"]).status_code == 204
+        assert one.delete(others.headers["location"]).status_code == 204
 
 
 def test_a_job_takes_a_complete_upload_only_and_then_it_stays(place: Place) -> None:
