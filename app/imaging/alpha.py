@@ -48,13 +48,12 @@ def rows_for_bleeding(top: int, bottom: int, height: int) -> tuple[int, int]:
 
 def bleed_rows(pixels: Pixels, alpha: Pixels, *, first: int, top: int, bottom: int) -> Pixels:
     """Rows [top, bottom) of what ``bleed`` makes of a whole picture, of which ``pixels`` and ``alpha`` hold the rows
-    from
-    ``first`` on, at least those of ``rows_for_bleeding``.
+    from ``first`` on, at least those of ``rows_for_bleeding``.
     """
     wanted = slice(top - first, bottom - first)
     hidden = alpha == 0
     if not hidden[wanted].any() or hidden.all():
-        return pixels[wanted]
+        return pixels if bottom - top == pixels.shape[0] else pixels[wanted]
     out = pixels.copy()
     height, width = alpha.shape
     for row in range(top // _TILE * _TILE - first, bottom - first, _TILE):
