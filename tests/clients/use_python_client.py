@@ -80,7 +80,7 @@ def main(url: str, key: str, path: Path) -> None:
     assert discovery.authentication.signed_in
     limits = service_limits.sync(client=client)
     assert isinstance(limits, CallerLimits)
-    assert limits.max_concurrent == 16
+    assert (limits.max_concurrent, limits.max_jobs) == (16, 100)
     assert isinstance(probes_livez.sync(client=Client(base_url=url)), Alive)
     assert isinstance(probes_readyz.sync(client=Client(base_url=url)), Ready)
     models = models_list.sync(client=client)
