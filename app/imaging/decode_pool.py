@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 
@@ -41,11 +41,21 @@ _ROOT = Path(__file__).parents[2]
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 """All that a decoder gets of our environment: no secret is in its memory."""
 
+_Answer = TypeVar("_Answer")
+
 _log = logging.getLogger("chetko.decode")
 
 
 class DecoderFailedError(Exception):
     """The decoder failed by a fault of its own, not of the picture's."""
+
+
+class _DecoderGoneError(Exception):
+    """The decoder died of a request."""
+
+    def __init__(self, *, was_used: bool) -> None:
+        super().__init__("The decoder died.")
+        self.was_used = was_used
 
 
 class DecodePool:
@@ -80,8 +90,7 @@ class DecodePool:
 
     def read_header(self, file: BinaryIO) -> Header:
         """As ``app.imaging.header.read_header``."""
-        with self._request(file, {"do": "header"}) as process:
-            answer, _, files = process.next(self.seconds, _never)
+        answer, _, files = self._answer(file, {"do": "header"}, lambda process: process.next(self.seconds, _never))
         _close(files)
         try:
             return Header(**_of(answer)["header"])
@@ -90,8 +99,8 @@ class DecodePool:
 
     def decode(self, file: BinaryIO, *, max_pixels: int | None, cancelled: Callable[[], bool]) -> Picture:
         """As ``app.imaging.decode.decode``; raises DecodingCancelledError soon after ``cancelled()`` is true."""
-        with self._request(file, {"do": "decode", "max_pixels": max_pixels}) as process:
-            answer, _, files = process.next(self.seconds, cancelled)
+        request = {"do": "decode", "max_pixels": max_pixels}
+        answer, _, files = self._answer(file, request, lambda process: process.next(self.seconds, cancelled))
         try:
             told = _of(answer)
             height, width, channels = (int(each) for each in told["shape"])
@@ -120,32 +129,54 @@ class DecodePool:
         metadata: Literal["keep", "strip"] = "keep",
         cancelled: Callable[[], bool],
     ) -> SourceLayout:
-        """As ``app.imaging.bands.write_bands``; the time limit holds from band to band."""
-        request = {"do": "bands", "max_pixels": max_pixels, "band_rows": band_rows, "metadata": metadata}
-        with self._request(file, request) as process:
+        """As ``app.imaging.bands.write_bands``; the time limit holds from band to band. ``sink`` may get the same
+        bands again, if the decoder dies under way.
+        """
+
+        def take(process: _Process) -> dict[str, Any]:
             while True:
                 answer, data, files = process.next(self.seconds, cancelled)
                 _close(files)
                 if "band" not in answer:
-                    break
+                    return answer
                 sink(int(answer["band"]), bytes(data))
+
+        request = {"do": "bands", "max_pixels": max_pixels, "band_rows": band_rows, "metadata": metadata}
+        answer = self._answer(file, request, take)
         try:
             return SourceLayout.from_json(_of(answer)["layout"])
         except (KeyError, TypeError, ValueError) as error:
             raise DecoderFailedError("A decoder's answer makes no sense.") from error
 
-    @contextmanager
-    def _request(self, file: BinaryIO, request: dict[str, Any]) -> Iterator[_Process]:
-        with _descriptor(file) as descriptor, self._process() as process:
-            process.ask({**request, "seconds": self.seconds}, descriptor)
-            yield process
+    def _answer(self, file: BinaryIO, request: dict[str, Any], take: Callable[[_Process], _Answer]) -> _Answer:
+        """What ``take`` makes of a process that was asked.
+
+        A process that has served others may die of something else than this picture: the system was short of memory,
+        or it was dying already when it was asked. So a picture is called damaged only by a process of its own.
+        """
+        with _descriptor(file) as descriptor:
+            for used in (True, False):
+                try:
+                    with self._process(used=used) as process:
+                        process.ask({**request, "seconds": self.seconds}, descriptor)
+                        return take(process)
+                except _DecoderGoneError as gone:
+                    if gone.was_used:
+                        continue
+                    raise BrokenPictureError(
+                        "broken_picture",
+                        "The picture is damaged: its decoder gave up. Open it in an editor and save it again.",
+                    ) from gone
+        raise AssertionError("unreachable: a new process is not a used one")
 
     @contextmanager
-    def _process(self) -> Iterator[_Process]:
-        """A process for one request; it is used again if the block ends well, and killed if not."""
+    def _process(self, *, used: bool = True) -> Iterator[_Process]:
+        """A process for one request, one that was ``used`` before if there is one and it may be; it is used again if
+        the block ends well, and killed if not.
+        """
         with self._places:
             with self._lock:
-                process = self._idle.pop() if self._idle else None
+                process = self._idle.pop() if used and self._idle else None
             if process is not None and not process.alive():
                 process.end()
                 process = None
@@ -155,6 +186,7 @@ class DecodePool:
             except BaseException:
                 process.end()
                 raise
+            process.used = True
             with self._lock:
                 if not self._closed and not process.retires:
                     self._idle.append(process)
@@ -183,6 +215,8 @@ class _Process:
         self._memory_mb = memory_mb
         self.retires = False
         """It has said that it takes no more requests."""
+        self.used = False
+        """It has answered a request before this one."""
 
     def alive(self) -> bool:
         return self._process.poll() is None
@@ -192,8 +226,8 @@ class _Process:
             messages.send(self._channel, request, files=(descriptor,))
 
     def next(self, seconds: float, cancelled: Callable[[], bool]) -> tuple[dict[str, Any], bytearray, list[int]]:
-        """What it answers next. Raises PictureTooLargeError ``decoding_too_costly``, BrokenPictureError,
-        DecodingCancelledError; then the process is to be ended.
+        """What it answers next. Raises PictureTooLargeError ``decoding_too_costly``, DecodingCancelledError, and
+        _DecoderGoneError where it died; then the process is to be ended.
         """
         deadline = time.monotonic() + seconds
         while not select.select([self._channel], [], [], _POLL_SECONDS)[0]:
@@ -212,9 +246,7 @@ class _Process:
         except (messages.BrokenChannelError, OSError) as error:
             self._process.kill()
             _log.warning("A decoder ended with %s on a picture.", self._process.wait())
-            raise BrokenPictureError(
-                "broken_picture", "The picture is damaged: its decoder gave up. Open it in an editor and save it again."
-            ) from error
+            raise _DecoderGoneError(was_used=self.used) from error
         self.retires = bool(answer.get("retires"))
         if answer.get("memory"):
             raise PictureTooLargeError(

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,33 @@ def test_a_decoder_is_ended_when_nobody_wants_its_picture(pool: DecodePool) -> N
 
 def test_a_decoder_that_breaks_costs_its_picture_only(pool: DecodePool) -> None:
     pool.warm()
+    over = threading.Event()
+
+    def break_all() -> None:  # the one that is there, and the new one that then gets the picture
+        while not over.is_set():
+            with suppress(psutil.Error):
+                for process in children():
+                    process.kill()
+            time.sleep(0.01)
+
+    breaking = threading.Thread(target=break_all)
+    breaking.start()
+    try:
+        with pytest.raises(BrokenPictureError):
+            pool.decode(file_of("PNG"), max_pixels=None, cancelled=never)
+    finally:
+        over.set()
+        breaking.join()
+    assert pool.decode(file_of("PNG"), max_pixels=None, cancelled=never).width == 61
+
+
+def test_a_decoder_that_dies_of_something_else_costs_no_picture(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.warm()
     (process,) = children()
-    hold(process)
-    threading.Timer(0.3, process.kill).start()
-    with pytest.raises(BrokenPictureError):
-        pool.decode(file_of("PNG"), max_pixels=None, cancelled=never)
+    monkeypatch.setattr(decode_pool._Process, "alive", lambda _: True)  # it died a moment after it was asked
+    process.kill()
     assert pool.decode(file_of("PNG"), max_pixels=None, cancelled=never).width == 61
 
 
