@@ -19,7 +19,7 @@ SLACK = 3
 
 def begun(one: Tree, id: str) -> Counter[str]:
     """How often each task of a job was begun, by its name, as workers' logs tell."""
-    return Counter(re.findall(rf"→ {id}\.\d+\.(\w+\.\d+\.\d+):", one.said()))
+    return Counter(re.findall(rf"{id}\.\d+\.(\w+\.\d+\.\d+) begins", one.said()))
 
 
 def strips(counted: Counter[str]) -> Counter[str]:
