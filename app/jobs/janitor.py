@@ -88,7 +88,10 @@ class Janitor:
     async def _bury(self) -> None:
         for worker, task, deaths in await self._run("bury", int(DEAD_AFTER_SECONDS * 1000)):
             metrics.TASKS.labels(parse_task(task).kind, "lost").inc()
-            _log.warning("worker %s died; %s is queued again (its death number %d)", worker, task, deaths)
+            if deaths:
+                _log.warning("worker %s died; %s is queued again (its death number %d)", worker, task, deaths)
+            else:
+                _log.warning("worker %s died with %s, which nobody wants any more", worker, task)
 
     async def _mend(self) -> None:
         async for id, _ in self._redis.zscan_iter(keys.ACTIVE, count=_BATCH):  # noqa: A001
