@@ -21,6 +21,7 @@ from app.jobs import keys, places
 from app.jobs.changes import Changes
 from app.jobs.connection import queue_errors
 from app.jobs.egress import Gate
+from app.jobs.ending import ended
 from app.jobs.errors import IdempotencyBusyError, IdempotencyConflictError, QueueUnavailableError, QuotaError
 from app.jobs.janitor import Janitor
 from app.jobs.model import Event, Health, Job, NewJob, Source, job_from, record_of
@@ -112,14 +113,12 @@ class Jobs:
 
     async def close(self) -> None:
         """Ends what ``connect`` began."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        failure = await ended(*self._tasks)
         with suppress(QueueUnavailableError):
             async with queue_errors():
                 await self._janitor.give_up()
+        if failure is not None:
+            raise failure
 
     async def stage(
         self,

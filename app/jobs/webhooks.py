@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 from app.jobs import keys
 from app.jobs.call import call
 from app.jobs.egress import AddressNotAllowedError, EgressError, Gate
+from app.jobs.ending import ended
 
 _log = logging.getLogger("chetko.jobs")
 
@@ -115,9 +116,7 @@ class Webhooks:
                     _log.exception("Webhooks failed in a round; they go on with the next")
                 await asyncio.sleep(_EVERY_SECONDS)
         finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await ended(*self._running)
 
     async def collect(self, describe: Describe) -> int:
         """Schedules what lies in the outbox, and gives the number of entries. One that is met twice is sent once."""

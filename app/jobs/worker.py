@@ -26,6 +26,7 @@ from app.inference.backend import HasEngine
 from app.inference.errors import UpscaleCancelledError
 from app.jobs import keys
 from app.jobs.connection import open_redis
+from app.jobs.ending import ended
 from app.jobs.model import Job, job_from
 from app.jobs.scripts import MESSAGE_VERSION, Scripts
 from app.jobs.tasks import ALLOWED_SECONDS, Task, parse_task
@@ -144,7 +145,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*self._arq.tasks.values(), return_exceptions=True)
         finally:
-            failure = await _ended(taking, beating, stopping)
+            failure = await ended(taking, beating, stopping)
             with suppress(RedisError, OSError):
                 await self._run_script("depart", self.id)
                 await self._redis.delete(keys.ARQ_HEALTH + self.id)
@@ -278,18 +279,6 @@ class Worker:
                 if self._stopping.is_set():
                     raise
                 await asyncio.sleep(BEAT_SECONDS)
-
-
-async def _ended(*tasks: asyncio.Task[Any]) -> Exception | None:
-    """Cancels the tasks, as often as it takes: a library that awaits many things may lose one cancellation. Gives what
-    one of them failed with."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=1)
-    failures = [task.exception() for task in tasks if not task.cancelled()]
-    return next((failure for failure in failures if isinstance(failure, Exception)), None)
 
 
 class _Arq(ArqWorker):
