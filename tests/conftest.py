@@ -15,7 +15,7 @@ from app.imaging.picture import Pixels
 from app.inference.engine import Engine
 from app.inference.registry import Registry
 from tests.models import convolutions, nearest, write_model
-from tests.valkey import valkey
+from tests.queue_server import queue_socket
 
 pytest_plugins = ["tests.s3_server"]
 
@@ -71,7 +71,7 @@ def noise() -> Pixels:
 @pytest.fixture(scope="session")
 def queue_server() -> Iterator[Path]:
     """The socket of one queue server for all tests that need any."""
-    with valkey() as socket:
+    with queue_socket() as socket:
         yield socket
 
 

@@ -31,13 +31,17 @@ class QueueServer:
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
+    def socket(self) -> Path:
+        return self.folder / "s"
+
+    @property
     def url(self) -> str:
-        return f"unix://{self.folder}/s"
+        return f"unix://{self.socket}"
 
     def start(self) -> None:
         self.process = subprocess.Popen(
             [
-                str(get_binary_path()), "--port", "0", "--unixsocket", f"{self.folder}/s", "--unixsocketperm", "700",
+                str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
                 "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always", "--save", "",
                 "--loglevel", "warning",
             ],
@@ -73,6 +77,13 @@ def queue_server() -> Iterator[QueueServer]:
             yield server
         finally:
             server.kill()
+
+
+@contextmanager
+def queue_socket() -> Iterator[Path]:
+    """The socket of an empty server of one's own, for tests that speak to it by that."""
+    with queue_server() as server:
+        yield server.socket
 
 
 @contextmanager

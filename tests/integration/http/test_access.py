@@ -17,7 +17,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.integration.http.live import Computing, Live, live, problem, start_serve
 from tests.integration.http.pictures import png
-from tests.valkey import valkey
+from tests.queue_server import queue_socket
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def guarded() -> Iterator[Guarded]:
         await store.revoke(revoked.id)
         return keys
 
-    with valkey() as queue:
+    with queue_socket() as queue:
         keys = with_keys(queue, make)
         with live(Computing(), queue=queue, allow_anonymous=False) as server:
             yield Guarded(server, queue, keys)
@@ -249,7 +249,7 @@ def test_a_key_that_has_used_its_requests_waits(guarded: Guarded) -> None:
 
 
 def test_without_the_queue_server_nobody_gets_in(tmp_path: Path) -> None:
-    with valkey() as queue:
+    with queue_socket() as queue:
         _, text = with_keys(queue, lambda store: store.create("shop"))
         server = live(Computing(), queue=queue, allow_anonymous=False)
         running = server.__enter__()

@@ -25,7 +25,7 @@ from app.api.upload_store import UploadStore
 from app.api.uploads import upload_for_job
 from tests.integration.http.live import Computing, Live, head, live, problem
 from tests.integration.http.pictures import png
-from tests.valkey import valkey
+from tests.queue_server import queue_socket
 
 
 @dataclass
@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 "few": (await keys.create("few", limits=KeyLimits(max_jobs=2)))[1],
             }
 
-    with valkey() as queue:
+    with queue_socket() as queue:
         names = asyncio.run(make(queue))
         with live(Computing(), queue=queue, store=store, allow_anonymous=False, max_upload_bytes=5_000_000) as server:
             yield Place(server, queue, store, names)
