@@ -349,6 +349,24 @@ class IdempotencyConflictProblem(Problem):
     status, code, title = 422, "idempotency_conflict", "The Idempotency-Key belongs to other work"
 
 
+PICTURE_SENT: tuple[type[Problem], ...] = (
+    MalformedBodyProblem,
+    CrossSiteRequestProblem,
+    UploadTooSlowProblem,
+    BodyTooLargeProblem,
+    PictureTooLargeProblem,
+    MediaTypeProblem,
+    UnsupportedPictureProblem,
+    HostNotAllowedProblem,
+    UnknownOptionProblem,
+    InvalidOptionProblem,
+    UnknownModelProblem,
+    UnknownScaleProblem,
+    UnexpectedPartProblem,
+    BrokenPictureProblem,
+)
+"""What any request with a picture as its body can be refused with."""
+
 PICTURE_PROBLEMS: Mapping[type[ImagingError | InferenceError], type[Problem]] = {
     UnsupportedPictureError: UnsupportedPictureProblem,
     BrokenPictureError: BrokenPictureProblem,
