@@ -451,6 +451,8 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, sent: signal.S
         env={**os.environ, "CHETKO_MODELS_DIR": str(tmp_path / "own")},
         stderr=subprocess.PIPE,
         text=True,
+        # Under nohup the tests ignore hang-ups, and a command that they start would do so too, as it should.
+        preexec_fn=partial(signal.signal, sent, signal.SIG_DFL),  # noqa: PLW1509 - nothing but a system call
     )
     deadline = time.monotonic() + 60
     while not list(out.iterdir()):
