@@ -213,9 +213,9 @@ class PyramidReader:
 
 
 def _halved(band: Pixels) -> Pixels:
-    """Means of 2 x 2 pixels, rounded; a last row or column without a partner counts twice."""
-    band = np.pad(band, ((0, band.shape[0] % 2), (0, band.shape[1] % 2), (0, 0)), mode="edge")
-    total = band[::2, ::2].astype(np.uint16)
-    for part in (band[1::2, ::2], band[::2, 1::2], band[1::2, 1::2]):
-        total += part
-    return ((total + 2) >> 2).astype(np.uint8)
+    """Means of 2 x 2 pixels, rounded; a last row or column without a partner stands for itself."""
+    if band.shape[2] in (2, 4):
+        # Pillow would weigh colours by alpha and round twice: plane by plane it cannot tell.
+        return np.concatenate([_halved(band[:, :, plane : plane + 1]) for plane in range(band.shape[2])], 2)
+    halved = np.asarray(Image.fromarray(band[:, :, 0] if band.shape[2] == 1 else band).reduce(2))
+    return halved[:, :, np.newaxis] if halved.ndim == 2 else halved

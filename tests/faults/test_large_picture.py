@@ -19,6 +19,7 @@ from PIL import Image
 from app.processes import chetko_command
 from tests.faults.pictures import photo_like
 from tests.faults.tree import Tree, tree
+from tests.peak import peak_bytes
 
 WIDTH, HEIGHT, SCALE = 6000, 4000, 4
 MOST_MB = 700
@@ -29,9 +30,7 @@ def peaks(one: Tree, found: dict[int, tuple[str, int]], ended: threading.Event) 
     while not ended.wait(0.5):
         for process in one.processes():
             with suppress(psutil.NoSuchProcess, OSError, StopIteration):
-                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-                found[process.pid] = (" ".join(process.cmdline()[-2:])[-60:], kilobytes // 1024)
+                found[process.pid] = (" ".join(process.cmdline()[-2:])[-60:], peak_bytes(process.pid) >> 20)
 
 
 @pytest.mark.timeout(7200)

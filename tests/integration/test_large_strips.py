@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 import tifffile
 
+from tests import peak
+
 EDGE = 20_000
 PEAK_MB = 700
 
 # Strips as compute_strip writes them, of a picture that is known at every place: made when they are asked for.
 _ASSEMBLE = """
-import resource, sys
+import sys
 import numpy as np
 from app.imaging.bands import SourceLayout
 from app.imaging.raw_rows import pack
 from app.inference.options import Options
 from app.inference.registry import Registry, SHIPPED
 from app.inference.strips import Strip, assemble
+from tests.peak import peak_bytes
 
 edge, form, target, pyramid = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 layout = SourceLayout(edge // 4, edge // 4, 3, 8, 128, "png")
@@ -39,13 +42,13 @@ with open(target, "w+b") as file, open(pyramid, "wb") as tiles:
     report = assemble(layout, strips, strip, file, Options(scale=4, format=form), registry=Registry.load([SHIPPED]),
                       get=None, threads=2, pyramid=tiles)
 assert (report.width, report.height) == (edge, edge)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_bytes() >> 20)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+@pytest.mark.skipif(not peak.TOLD, reason="peaks are told on Linux only")
 @pytest.mark.parametrize("form", ["tiff", "png"])
 def test_assembling_is_flat(form: str, tmp_path: Path) -> None:
     target, pyramid = tmp_path / f"large.{form}", tmp_path / "pyramid"
@@ -68,7 +71,7 @@ def test_assembling_is_flat(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+@pytest.mark.skipif(not peak.TOLD, reason="peaks are told on Linux only")
 @pytest.mark.parametrize("options", ["quality=90", "quality=90, progressive=True", "quality=90, exif=turned"])
 def test_a_hundred_megapixels_are_prepared_in_bounded_memory(options: str, tmp_path: Path) -> None:
     file = tmp_path / "large.jpg"
@@ -78,9 +81,9 @@ def test_a_hundred_megapixels_are_prepared_in_bounded_memory(options: str, tmp_p
     )
     subprocess.run([sys.executable, "-c", make], check=True)
     prepare = (
-        "import resource; from app.imaging.bands import write_bands\n"
+        "from app.imaging.bands import write_bands\nfrom tests.peak import peak_bytes\n"
         f"with open({str(file)!r}, 'rb') as file: print(write_bands(file, lambda *_: None, max_pixels=None).width)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(peak_bytes() >> 20)"
     )
     ran = subprocess.run([sys.executable, "-c", prepare], capture_output=True, text=True, check=True)
     width, peak = map(int, ran.stdout.split())

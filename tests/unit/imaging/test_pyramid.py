@@ -11,7 +11,7 @@ from PIL import Image
 from app.imaging.bands import SourceLayout, write_bands
 from app.imaging.before import bicubic_tile, write_source_pyramid
 from app.imaging.picture import Layout, Metadata, Pixels
-from app.imaging.pyramid import TILE, PyramidReader, PyramidWriter, levels_of
+from app.imaging.pyramid import TILE, PyramidReader, PyramidWriter, _halved, levels_of
 from tests.unit.imaging import samples
 
 
@@ -78,6 +78,15 @@ def test_every_tile_of_every_level_shows_its_place(channels: int, bits: int) -> 
         assert region.shape[:2] == (level.height - 6, level.width - 5)
         assert np.abs(region.astype(int).reshape(*region.shape[:2], -1) - expected.reshape(
             *expected.shape[:2], -1)[5:-1, 3:-2]).mean() < 4  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(6, 8), (5, 7), (1, 9), (3, 1), (1, 1)])
+def test_each_next_level_is_the_mean_of_four_whatever_alpha_says(height: int, width: int, channels: int) -> None:
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(int)
+    sums = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    np.testing.assert_array_equal(_halved(pixels), (sums + 2) // 4)
 
 
 def test_the_same_rows_give_the_same_file_with_any_threads() -> None:
