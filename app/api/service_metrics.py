@@ -74,7 +74,7 @@ class QueueMetrics:
             "chetko_jobs_queued": "Jobs that nobody has begun.",
             "chetko_jobs_active": "Jobs that are not finished, the queued ones too.",
             "chetko_jobs_oldest_seconds": "Age of the oldest unfinished job while any waits; 0 while none does.",
-            "chetko_tasks_running": "Tasks (prepare, strip, assemble, pack) that workers compute now.",
+            "chetko_tasks_running": "Tasks (prepare, strip, assemble, tiles, pack) that workers compute now.",
         }
         families = [GaugeMetricFamily(name, text) for name, text in numbers.items()]
         if health is not None and up:

@@ -10,7 +10,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -177,32 +177,22 @@ def assemble(
     threads: int = 1,
     cancelled: Callable[[], bool] = never,
     progress: Callable[[float], None] | None = None,
-    pyramid: BinaryIO | None = None,
 ) -> Report:
     """Streams all strips into ``target`` (for TIFF: seekable and readable); memory does not grow with the picture's
     height.
 
     ``get_strip`` gives what ``compute_strip`` returned for an index; it is asked for each once, in order, and a second
     time where colours are equalised, for which ``get`` is asked for the source's bands too. ``cancelled`` is asked for
-    every piece of about 8 MiB; ``progress`` gets the written part, 0..1. ``pyramid`` gets the result's tiles
-    (app.imaging.pyramid); it needs no seeking. ``threads`` compress beside the caller.
+    every piece of about 8 MiB; ``progress`` gets the written part, 0..1. ``threads`` compress beside the caller.
 
     Raises UpscaleCancelledError, ValueError for strips that are damaged or not of this picture, the ImagingError family
     and what the callables raise. After an error ``target`` holds a part or nothing.
     """
     started = time.perf_counter()
     job = _Job.of(layout, options, registry)
-    table = None
-    if equalizes(job.course, options):
-        output = ChannelHistogram(layout.colours, layout.bits)
-        for strip in strips:
-            _check(cancelled)
-            output.counts += job.histogram(get_strip(strip.index), strip)
-        table = matching_table(output, job.source_histogram(get, cancelled))
-    rows = to_size(job.rows(strips, get_strip, table), job.course, layout.colours)
+    rows = job.finished_rows(strips, get_strip, get, cancelled, progress)
     encoder = open_encoder(job.format, target, job.layout, quality=options.quality, threads=threads)
-    tiles = None if pyramid is None else PyramidWriter(pyramid, job.layout, threads=threads)
-    encoding = encode(_watched(rows, job.course.height, cancelled, progress, tiles), encoder)
+    encoding = encode(rows, encoder)
     finished = time.perf_counter()
     plan = job.plans(strips[0])[-1]
     return report_of(
@@ -214,6 +204,29 @@ def assemble(
         plan=plan,
         tiles=plan.count * job.planes_count,
     )
+
+
+def write_tiles(
+    layout: SourceLayout,
+    strips: Sequence[Strip],
+    get_strip: Callable[[int], bytes],
+    target: BinaryIO,
+    options: Options,
+    *,
+    registry: Registry,
+    get: Callable[[int], bytes],
+    threads: int = 1,
+    cancelled: Callable[[], bool] = never,
+) -> None:
+    """The pyramid (app.imaging.pyramid) of what ``assemble`` writes, into ``target``, which needs no seeking.
+
+    The arguments and what it raises are those of ``assemble``: two workers may do the two at the same time.
+    """
+    job = _Job.of(layout, options, registry)
+    with closing(PyramidWriter(target, job.layout, threads=threads)) as tiles:
+        for band in job.finished_rows(strips, get_strip, get, cancelled):
+            tiles.write(band)
+        tiles.finish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +306,30 @@ class _Job:
         except (struct.error, zlib.error, ValueError) as error:
             raise ValueError(f"strip {strip.index} is damaged, or was computed without its histogram") from error
 
+    def finished_rows(
+        self,
+        strips: Sequence[Strip],
+        get_strip: Callable[[int], bytes],
+        get: Callable[[int], bytes],
+        cancelled: Callable[[], bool],
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[Pixels]:
+        """The result's rows, in its size and with its colours."""
+        table = None
+        if equalizes(self.course, self.options):
+            output = ChannelHistogram(self.source.colours, self.source.bits)
+            for strip in strips:
+                _check(cancelled)
+                output.counts += self.histogram(get_strip(strip.index), strip)
+            table = matching_table(output, self.source_histogram(get, cancelled))
+        done = 0
+        for band in to_size(self.rows(strips, get_strip, table), self.course, self.source.colours):
+            _check(cancelled)
+            yield band
+            done += band.shape[0]
+            if progress is not None:
+                progress(done / self.course.height)
+
     def rows(
         self, strips: Sequence[Strip], get_strip: Callable[[int], bytes], table: Pixels | None
     ) -> Iterator[Pixels]:
@@ -312,27 +349,6 @@ class _Job:
                 yield rows
             if missing:
                 raise ValueError(f"strip {strip.index} lacks {missing} rows")
-
-
-def _watched(
-    rows: Iterator[Pixels],
-    height: int,
-    cancelled: Callable[[], bool],
-    progress: Callable[[float], None] | None,
-    tiles: PyramidWriter | None,
-) -> Iterator[Pixels]:
-    done = 0
-    with nullcontext() if tiles is None else closing(tiles):
-        for band in rows:
-            _check(cancelled)
-            yield band
-            if tiles is not None:
-                tiles.write(band)
-            done += band.shape[0]
-            if progress is not None:
-                progress(done / height)
-        if tiles is not None:
-            tiles.finish()
 
 
 def _check(cancelled: Callable[[], bool]) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Kind = Literal["prepare", "strip", "assemble", "pack"]
+Kind = Literal["prepare", "strip", "assemble", "tiles", "pack"]
 
-_FORM = re.compile(r"(?P<job>job_[A-Za-z0-9_-]+)\.(?P<epoch>\d+)\.(?P<kind>prepare|strip|assemble|pack)\.(\d+)\.(\d+)")
+_KINDS = "|".join(get_args(Kind))
+_FORM = re.compile(rf"(?P<job>job_[A-Za-z0-9_-]+)\.(?P<epoch>\d+)\.(?P<kind>{_KINDS})\.(\d+)\.(\d+)")
 
-ALLOWED_SECONDS: dict[Kind, float] = {"prepare": 900, "strip": 600, "assemble": 4 * 3600, "pack": 4 * 3600}
+ALLOWED_SECONDS: dict[Kind, float] = {
+    "prepare": 900,
+    "strip": 600,
+    "assemble": 4 * 3600,
+    "tiles": 4 * 3600,
+    "pack": 4 * 3600,
+}
 """A task that takes longer is stopped and tried again: far above what any of them takes on a slow machine, and
 bounded, so that a call that hangs does not hold a worker for ever."""
 

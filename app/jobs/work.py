@@ -9,7 +9,6 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, BinaryIO, cast
 
 from app.imaging.bands import SourceLayout
@@ -23,7 +22,7 @@ from app.inference.enlarge import enlarge
 from app.inference.errors import UpscaleCancelledError
 from app.inference.options import Limits, Options
 from app.inference.result import Report, animates, output_format, output_frames
-from app.inference.strips import Strip, assemble, compute_strip, plan_strips
+from app.inference.strips import Strip, assemble, compute_strip, plan_strips, write_tiles
 from app.jobs import places
 from app.jobs.file_names import distinct, result_name
 from app.jobs.hashing import HashingWriter
@@ -110,7 +109,8 @@ class Work:
             return self._prepare(call, None if speed is None else speed / 1e6)
         token = record[f"plan:{task.picture}"]
         plan = self._plan(places.plan(job.home, task.picture, token))
-        return self._strip(call, plan, token) if task.kind == "strip" else self._assemble(call, plan, token)
+        act = {"strip": self._strip, "assemble": self._assemble, "tiles": self._tiles}[task.kind]
+        return act(call, plan, token)
 
     def discard(self, outcome: Mapping[str, Any]) -> None:
         """Removes what a task wrote whose work does not count: another run was faster, or nobody wants it."""
@@ -122,8 +122,8 @@ class Work:
                 self._storage.delete(told[each]["key"])
 
     def tidy(self, job: Job, task: Task, record: Mapping[str, str]) -> None:
-        """Removes what nobody needs any more once the task counts."""
-        if task.kind == "assemble":
+        """Removes what nobody needs any more once the task counts and is the last one to read it."""
+        if task.kind in ("assemble", "tiles"):
             self._storage.delete_prefix(places.strips(job.home, task.picture, record[f"plan:{task.picture}"]))
         elif task.kind == "pack":
             for picture in range(len(job.sources)):
@@ -163,12 +163,15 @@ class Work:
         )
         content = {"layout": layout.to_json(), "strips": [strip.to_json() for strip in strips]}
         self._storage.put(places.plan(job.home, picture, token), json.dumps(content).encode())
-        return {
+        outcome = {
             "plan": token,
             "units": len(strips),
             "cost": max(1, round(1000 * expected / len(strips))),
             "assemble_cost": max(1, round(100 * expected)),
         }
+        if not job.batch and call.course.width * call.course.height > TILED_PIXELS:
+            outcome["tiles_cost"] = max(1, round(60 * expected))
+        return outcome
 
     def _whole(self, call: _Call, header: Header) -> dict[str, Any]:
         began = time.perf_counter()
@@ -198,7 +201,7 @@ class Work:
         began = time.perf_counter()
         rows = compute_strip(
             plan.layout,
-            lambda number: self._storage.get(places.band(home, picture, token, number)),
+            self._bands_of(call, token),
             strip,
             call.options,
             call.engine,
@@ -210,46 +213,59 @@ class Work:
         return self._measured(call.course, call.course.source[1] * part, seconds)
 
     def _assemble(self, call: _Call, plan: _Plan, token: str) -> dict[str, Any]:
-        home, picture, layout = call.job.home, call.task.picture, plan.layout
-        wanted = output_format(call.options, layout.source_format, has_alpha=layout.has_alpha)
+        wanted = output_format(call.options, plan.layout.source_format, has_alpha=plan.layout.has_alpha)
 
-        def band(number: int) -> bytes:
-            return self._storage.get(places.band(home, picture, token, number))
-
-        def write(target: BinaryIO, tiles: BinaryIO | None = None) -> Report:
+        def write(target: BinaryIO) -> Report:
             return assemble(
-                layout,
+                plan.layout,
                 plan.strips,
-                lambda number: self._storage.get(places.strip(home, picture, token, number)),
+                self._strips_of(call, token),
                 target,
                 call.options,
                 registry=call.engine.registry,
-                get=band,
+                get=self._bands_of(call, token),
                 threads=call.engine.threads,
                 cancelled=call.cancelled,
                 progress=call.progress,
-                pyramid=tiles,
             )
 
-        if call.job.batch or call.course.width * call.course.height <= TILED_PIXELS:
-            return self._outcome(*self._write(call, wanted, write))
+        return self._outcome(*self._write(call, wanted, write))
+
+    def _tiles(self, call: _Call, plan: _Plan, token: str) -> dict[str, Any]:
+        home, picture, course = call.job.home, call.task.picture, call.course
         own = secrets.token_hex(6)
         with self._storage.writer(places.pyramid(home, own)) as tiles:
-            result, report = self._write(call, wanted, partial(write, tiles=tiles))
+            write_tiles(
+                plan.layout,
+                plan.strips,
+                self._strips_of(call, token),
+                cast("BinaryIO", tiles),
+                call.options,
+                registry=call.engine.registry,
+                get=self._bands_of(call, token),
+                threads=call.engine.threads,
+                cancelled=call.cancelled,
+            )
             size = tiles.commit()
         with self._storage.writer(places.source_pyramid(home, own)) as before:
-            write_source_pyramid(layout, band, before, threads=call.engine.threads)
+            write_source_pyramid(plan.layout, self._bands_of(call, token), before, threads=call.engine.threads)
             before_size = before.commit()
         told = {
             "pyramid": {"key": places.pyramid(home, own), "bytes": size},
             "before": {"key": places.source_pyramid(home, own), "bytes": before_size},
             "plan": places.plan(home, picture, token),
             "bands": places.bands(home, picture, token),
-            "width": report.width,
-            "height": report.height,
-            "box": [side / call.course.scale for side in call.course.box],
+            "width": course.width,
+            "height": course.height,
+            "box": [side / course.scale for side in course.box],
         }
-        return self._outcome(result, report) | {"tiles": json.dumps(told)}
+        return {"tiles": json.dumps(told)}
+
+    def _bands_of(self, call: _Call, token: str) -> Callable[[int], bytes]:
+        return lambda number: self._storage.get(places.band(call.job.home, call.task.picture, token, number))
+
+    def _strips_of(self, call: _Call, token: str) -> Callable[[int], bytes]:
+        return lambda number: self._storage.get(places.strip(call.job.home, call.task.picture, token, number))
 
     def _write(self, call: _Call, wanted: str, write: Callable[[BinaryIO], Report]) -> tuple[Result, Report]:
         key = places.result(call.job.home, call.task.picture, secrets.token_hex(6))

@@ -225,9 +225,9 @@ class Worker:
             counts = await self._tell("complete", task.id, json.dumps(outcome))
             _log.info("%s %s after %.2f s", task.id, "done" if counts else "not wanted any more", loop.time() - began)
             try:
-                if counts:
+                if counts == 2:
                     await asyncio.to_thread(self._work.tidy, job, task, record)
-                else:
+                elif counts == 0:
                     await asyncio.to_thread(self._work.discard, outcome)
             except (StorageError, OSError) as error:
                 _log.warning("%s left something behind, which goes with its job: %s", task.id, error)

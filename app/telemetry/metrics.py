@@ -56,8 +56,8 @@ PICTURE_SECONDS = Histogram(
 
 TASKS = Counter(
     "chetko_tasks",
-    "Tasks of jobs. kind: prepare, strip, assemble. outcome: done, failed, retried (put back by its worker), lost (its "
-    "worker died; the janitor put it back).",
+    "Tasks of jobs. kind: prepare, strip, assemble, tiles, pack. outcome: done, failed, retried (put back by its "
+    "worker), lost (its worker died; the janitor put it back).",
     ("kind", "outcome"),
     registry=METRICS,
 )

@@ -22,7 +22,7 @@ from app.imaging.bands import SourceLayout
 from app.imaging.raw_rows import pack
 from app.inference.options import Options
 from app.inference.registry import Registry, SHIPPED
-from app.inference.strips import Strip, assemble
+from app.inference.strips import Strip, assemble, write_tiles
 from tests.peak import peak_bytes
 
 edge, form, target, pyramid = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
@@ -38,9 +38,11 @@ def strip(index):
         pieces.append(pack(np.stack([(plane % 256).astype(np.uint8) for plane in planes], axis=2)))
     return bytes(4) + b"".join(pieces)
 
+given = {"registry": Registry.load([SHIPPED]), "get": None, "threads": 2}
+options = Options(scale=4, format=form)
 with open(target, "w+b") as file, open(pyramid, "wb") as tiles:
-    report = assemble(layout, strips, strip, file, Options(scale=4, format=form), registry=Registry.load([SHIPPED]),
-                      get=None, threads=2, pyramid=tiles)
+    report = assemble(layout, strips, strip, file, options, **given)
+    write_tiles(layout, strips, strip, tiles, options, **given)
 assert (report.width, report.height) == (edge, edge)
 print(peak_bytes() >> 20)
 """

@@ -9,6 +9,7 @@ local h = K.job .. id
 for _, name in ipairs(redis.call('HKEYS', h)) do
   if string.match(name, '^tries:') or string.match(name, '^deaths:') or string.match(name, '^left:')
       or string.match(name, '^result:') or string.match(name, '^assemble_cost:')
+      or string.match(name, '^tiles:') or string.match(name, '^tiles_cost:')
       or string.match(name, '^plan:') then
     redis.call('HDEL', h, name)
   end

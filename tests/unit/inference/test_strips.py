@@ -21,7 +21,7 @@ from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, Report, enlarge
 from app.inference.errors import UnknownModelError, UpscaleCancelledError
 from app.inference.registry import Registry
-from app.inference.strips import Strip, assemble, compute_strip, plan_strips
+from app.inference.strips import Strip, assemble, compute_strip, plan_strips, write_tiles
 from tests import models
 from tests.unit.imaging import samples
 
@@ -222,7 +222,7 @@ def test_cancelling(engines: tuple[Engine, Engine]) -> None:
         compute_strip(layout, source.__getitem__, strips[0], options, small, cancelled=lambda: True)
     done = {strip.index: compute_strip(layout, source.__getitem__, strip, options, small) for strip in strips}
     parts: list[float] = []
-    target, tiles = io.BytesIO(), io.BytesIO()
+    target = io.BytesIO()
 
     def put_together(cancelled: Any) -> Report:
         return assemble(
@@ -235,19 +235,32 @@ def test_cancelling(engines: tuple[Engine, Engine]) -> None:
             get=source.__getitem__,
             cancelled=cancelled,
             progress=parts.append,
-            pyramid=tiles,
         )
 
     with pytest.raises(UpscaleCancelledError):
         put_together(lambda: len(parts) == 2)
     assert len(parts) == 2
     parts.clear()
-    for file in (target, tiles):
-        file.seek(0)
-        file.truncate()
+    target.seek(0)
+    target.truncate()
     put_together(lambda: False)
     assert parts == sorted(parts)
     assert parts[-1] == 1
+
+
+@pytest.mark.parametrize("equalize_colors", [False, True])
+def test_tiles_show_what_is_assembled(engines: tuple[Engine, Engine], equalize_colors: bool) -> None:
+    small, _ = engines
+    options = Options(scale=2, equalize_colors=equalize_colors)
+    layout, source = _prepared(samples.encoded("png", _scene(3)), options)
+    strips = plan_strips(layout, options, small, target_seconds=0)
+    done = {strip.index: compute_strip(layout, source.__getitem__, strip, options, small) for strip in strips}
+    target, tiles = io.BytesIO(), io.BytesIO()
+    given: Any = {"registry": small.registry, "get": source.__getitem__}
+    assemble(layout, strips, done.__getitem__, target, options, **given)
+    with pytest.raises(UpscaleCancelledError):
+        write_tiles(layout, strips, done.__getitem__, io.BytesIO(), options, **given, cancelled=lambda: True)
+    write_tiles(layout, strips, done.__getitem__, tiles, options, **given)
     reader = PyramidReader(lambda start, length: tiles.getvalue()[start : start + length], len(tiles.getvalue()))
     result, shown = np.asarray(Image.open(target)), reader.region(0, 0, 0, 300, 1400)
     assert result.shape == shown.shape

@@ -60,10 +60,11 @@ def test_sources_and_results_count_until_they_are_removed(bench: Callable[..., A
 def test_tiles_count_too(bench: Callable[..., Any]) -> None:
     async def body(b: Bench, run: Scripts) -> None:
         id, source = await submitted(b)  # noqa: A001
-        await prepared(run, await b.jobs.get(id), 1)
+        await prepared(run, await b.jobs.get(id), 1, tiles_cost=60)
         await done(run, f"{id}.1.strip.0.0")
         tiles = json.dumps({"pyramid": {"key": "p", "bytes": 70}, "before": {"key": "b", "bytes": 30}})
-        await done(run, f"{id}.1.assemble.0.0", result=json.dumps(RESULT | {"bytes": 1000}), tiles=tiles)
+        await done(run, f"{id}.1.tiles.0.0", tiles=tiles)
+        await done(run, f"{id}.1.assemble.0.0", result=json.dumps(RESULT | {"bytes": 1000}))
         assert await stored(b) == source + 1000 + 100
 
     inside(bench, body)

@@ -42,8 +42,8 @@ async def done(run: Scripts, task: str, **outcome: Any) -> int:
     return int(await run("complete", task, json.dumps(outcome)))
 
 
-async def prepared(run: Scripts, job: Job, units: int, picture: int = 0) -> None:
-    await done(run, f"{job.id}.1.prepare.{picture}.0", plan="t", units=units, cost=1000, assemble_cost=100)
+async def prepared(run: Scripts, job: Job, units: int, picture: int = 0, **more: Any) -> None:
+    await done(run, f"{job.id}.1.prepare.{picture}.0", plan="t", units=units, cost=1000, assemble_cost=100, **more)
 
 
 async def state(b: Bench, job: Job) -> str:
@@ -68,16 +68,56 @@ def test_a_job_goes_through_its_states_and_only_forward(bench: Callable[..., Any
         assert await done(run, f"{job.id}.1.strip.0.1") == 0
         await prepared(run, job, 7)
         assert (await b.jobs.get(job.id)).version == version
-        assert await done(run, f"{job.id}.1.assemble.0.0", result=json.dumps(RESULT)) == 1
+        assert await done(run, f"{job.id}.1.assemble.0.0", result=json.dumps(RESULT)) == 2
         finished = await b.jobs.get(job.id)
         assert (finished.state, finished.done, finished.total, finished.result.bytes) == ("succeeded", 3, 3, 1)
         assert await done(run, f"{job.id}.1.assemble.0.0", result=json.dumps(RESULT | {"bytes": 2})) == 0
         version = (await b.jobs.get(job.id)).version
-        assert await done(run, f"{job.id}.1.assemble.0.0", result=json.dumps(RESULT)) == 1, "the answer was lost"
+        assert await done(run, f"{job.id}.1.assemble.0.0", result=json.dumps(RESULT)) == 2, "the answer was lost"
         assert (await b.jobs.get(job.id)).version == version
         assert await run("fail", f"{job.id}.1.assemble.0.0", "x", "y") == 0
         assert (await b.jobs.get(job.id)).result.bytes == 1
         assert await b.redis.zcard(keys.ACTIVE) == await b.redis.zcard(keys.WAITING) == 0
+
+    inside(bench, body)
+
+
+@pytest.mark.parametrize("last", ["assemble", "tiles"])
+def test_result_and_tiles_are_made_beside_each_other(bench: Callable[..., Any], last: str) -> None:
+    async def body(b: Bench, run: Scripts) -> None:
+        job = await submit(b)
+        await prepared(run, job, 1, tiles_cost=60)
+        await done(run, f"{job.id}.1.strip.0.0")
+        assert sorted(await queue_of(b)) == [f"{job.id}.1.assemble.0.0", f"{job.id}.1.tiles.0.0"]
+        tiles = {"pyramid": {"key": "p", "bytes": 70}, "before": {"key": "b", "bytes": 30}}
+        made = {"assemble": {"result": json.dumps(RESULT)}, "tiles": {"tiles": json.dumps(tiles)}}
+        first = "tiles" if last == "assemble" else "assemble"
+        for _ in range(2):
+            assert await done(run, f"{job.id}.1.{first}.0.0", **made[first]) == 1, (
+                "the other one still reads the strips"
+            )
+        between = await b.jobs.get(job.id)
+        assert (between.state, between.result, between.tiles) == ("assembling", None, None)
+        for _ in range(2):
+            assert await done(run, f"{job.id}.1.{last}.0.0", **made[last]) == 2
+        assert await done(run, f"{job.id}.1.{first}.0.0", **made[first]) == 2
+        finished = await b.jobs.get(job.id)
+        assert (finished.state, finished.result.bytes, finished.tiles) == ("succeeded", 1, tiles)
+
+    inside(bench, body)
+
+
+def test_a_retry_takes_no_tiles_of_the_epoch_that_failed(bench: Callable[..., Any]) -> None:
+    async def body(b: Bench, run: Scripts) -> None:
+        job = await submit(b)
+        await prepared(run, job, 1, tiles_cost=60)
+        await done(run, f"{job.id}.1.strip.0.0")
+        await done(run, f"{job.id}.1.tiles.0.0", tiles=json.dumps({"pyramid": {}, "before": {}}))
+        await run("fail", f"{job.id}.1.assemble.0.0", "internal_error", "No.")
+        await run("retry", job.id)
+        assert await done(run, f"{job.id}.2.prepare.0.0", result=json.dumps(RESULT)) == 1
+        finished = await b.jobs.get(job.id)
+        assert (finished.state, finished.tiles) == ("succeeded", None)
 
     inside(bench, body)
 
