@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from arq import Retry, func
 from arq.connections import ArqRedis
@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.inference.backend import HasEngine
-from app.inference.errors import UpscaleCancelledError
+from app.inference.errors import DeviceLostError, UpscaleCancelledError
 from app.jobs import keys
 from app.jobs.connection import open_redis
 from app.jobs.ending import ended
@@ -242,6 +242,9 @@ class Worker:
         return None
 
     async def _failed(self, task: Task, error: Exception, before: int) -> None:
+        if isinstance(error, DeviceLostError):
+            # It would fail every task that it takes, faster than any other worker does them.
+            _die(f"{task.id}: {error}")
         verdict = judge(error)
         _log.warning("%s failed (%s): %s", task.id, verdict.code, error, exc_info=error if verdict.log else None)
         metrics.TASKS.labels(task.kind, "failed" if verdict.tries <= 1 else "retried").inc()
@@ -256,8 +259,7 @@ class Worker:
         running.stop.set()
         await asyncio.wait({thread}, timeout=_HUNG_SECONDS)
         if not thread.done():
-            _log.critical("%s hangs; this worker ends, so that another one can begin", running.task.id)
-            os._exit(70)
+            _die(f"{running.task.id} hangs")
         if not thread.cancelled():
             thread.exception()
 
@@ -295,6 +297,12 @@ class _Arq(ArqWorker):
             for _ in range(busy):
                 await self.sem.acquire()
             await asyncio.sleep(BEAT_SECONDS)
+
+
+def _die(why: str) -> NoReturn:
+    """Ends the process as if it had been killed: the janitor frees its task, and counts the death against that."""
+    _log.critical("%s; this worker ends, so that another one can begin", why)
+    os._exit(70)
 
 
 def serialize(message: dict[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import sys
 import threading
 import time
 import zipfile
@@ -207,6 +208,38 @@ def test_a_job_whose_model_was_exchanged_fails_and_says_so(
             async with b.working():
                 job = await b.jobs.wait(job.id, 30)
             assert (job.state, job.error.code) == ("failed", "model_changed")
+
+    asyncio.run(run())
+
+
+_WITHOUT_DEVICE = """
+import sys
+from types import SimpleNamespace
+from app.inference.errors import DeviceLostError
+from app.jobs import worker
+from app.settings import Settings
+
+def lost(*_, **__):
+    raise DeviceLostError("The GPU no longer answers.")
+
+worker.Work.do = lost
+engine = SimpleNamespace(device=SimpleNamespace(name="cuda:0"))
+worker.run_worker(Settings(redis_url=sys.argv[1], storage_url=sys.argv[2]), SimpleNamespace(engine=engine))
+"""
+
+
+def test_a_worker_that_lost_its_device_ends_and_fails_no_job(bench: Callable[..., Any], storage_url: str) -> None:
+    async def run() -> None:
+        async with bench() as b:
+            job = await b.jobs.submit(await b.new())
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _WITHOUT_DEVICE, b.redis_url, storage_url, stderr=asyncio.subprocess.PIPE
+            )
+            _, said = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == 70, said.decode()
+            assert not (await b.jobs.get(job.id)).is_final
+            async with b.working():
+                assert (await b.jobs.wait(job.id, 60)).state == "succeeded"
 
     asyncio.run(run())
 
