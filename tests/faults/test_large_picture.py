@@ -1,4 +1,4 @@
-"""24 and 100 megapixels four times larger: what each process takes at most, and that the result is the same as at once."""
+"""24 and 100 megapixels four times larger: what each process takes at most, and that the result is the whole one."""
 
 from __future__ import annotations
 
