@@ -33,7 +33,7 @@ def ended(one: Tree, id: str) -> bool:
 
 
 def test_a_kill_at_any_step_leaves_neither_file_nor_key(place: Path) -> None:
-    large = photo_like(1100, 900)
+    large = photo_like(1200, 1000)  # its result has tiles
     with tree(place, result_ttl=str(TTL_SECONDS), cache_ttl="0") as one:
         one.submit(photo_like(30, 20), "scale=2")
         seen = []
