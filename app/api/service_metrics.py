@@ -53,6 +53,8 @@ class QueueHealth(Protocol):
     def oldest_seconds(self) -> float | None: ...
     @property
     def running(self) -> int: ...
+    @property
+    def stored_bytes(self) -> int: ...
 
 
 class QueueMetrics:
@@ -74,11 +76,19 @@ class QueueMetrics:
             "chetko_jobs_queued": "Jobs that nobody has begun.",
             "chetko_jobs_active": "Jobs that are not finished, the queued ones too.",
             "chetko_jobs_oldest_seconds": "Age of the oldest unfinished job while any waits; 0 while none does.",
+            "chetko_storage_bytes": "Bytes of sources, results and tiles that jobs keep in storage.",
             "chetko_tasks_running": "Tasks (prepare, strip, assemble, tiles, pack) that workers compute now.",
         }
         families = [GaugeMetricFamily(name, text) for name, text in numbers.items()]
         if health is not None and up:
-            values = (health.workers, health.queued, health.active, health.oldest_seconds or 0.0, health.running)
+            values = (
+                health.workers,
+                health.queued,
+                health.active,
+                health.oldest_seconds or 0.0,
+                health.stored_bytes,
+                health.running,
+            )
             for family, value in zip(families, values, strict=True):
                 family.add_metric((), float(value))
         yield from families

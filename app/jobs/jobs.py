@@ -390,7 +390,7 @@ class Jobs:
     async def health(self) -> Health:
         """How the queue and the storage stand; raises nothing."""
         problems = []
-        workers = queued = active = running = 0
+        workers = queued = active = running = stored = 0
         oldest = None
         reachable = writable = True
         try:
@@ -400,8 +400,10 @@ class Jobs:
                 pipe.zcard(keys.ACTIVE)
                 pipe.hlen(keys.RUNNING)
                 pipe.zrange(keys.ACTIVE, 0, 0, withscores=True)
+                pipe.get(keys.TOTAL)
                 pipe.time()
-                workers, queued, active, running, first, (seconds, micros) = await pipe.execute()
+                workers, queued, active, running, first, total, (seconds, micros) = await pipe.execute()
+            stored = int(total or 0)
             if first and queued:
                 oldest = max(0.0, seconds + micros / 1e6 - first[0][1] / 1000)
             if not workers:
@@ -414,7 +416,7 @@ class Jobs:
         except StorageError as error:
             writable = False
             problems.append(error.message)
-        return Health(reachable, writable, workers, queued, active, oldest, running, tuple(problems))
+        return Health(reachable, writable, workers, queued, active, oldest, running, stored, tuple(problems))
 
 
 def storage_used_up(limit: int) -> QuotaError:

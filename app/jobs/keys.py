@@ -29,6 +29,10 @@ ALL = PREFIX + "all"
 STORED = PREFIX + "stored-jobs:"
 """Number of one owner: bytes of sources, results and tiles that lie in storage for its jobs: the sum of their fields
 ``stored``, which change in the same transactions."""
+HOMES = PREFIX + "homes"
+"""Hash: storage folder of a job -> bytes of its source, result and tiles."""
+TOTAL = PREFIX + "stored-total"
+"""Number: the sum of ``homes``."""
 UNFINISHED = PREFIX + "unfinished:"
 """Set of one owner: its jobs that are not finished."""
 UPLOADED = PREFIX + "stored:"
@@ -86,6 +90,8 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "owner": OWNER,
         "all": ALL,
         "stored": STORED,
+        "homes": HOMES,
+        "total": TOTAL,
         "unfinished": UNFINISHED,
         "uploaded": UPLOADED,
         "active": ACTIVE,

@@ -210,6 +210,8 @@ class Health:
     """Age of the oldest unfinished job, while any is queued."""
     running: int
     """Tasks that workers compute now."""
+    stored_bytes: int
+    """Of sources, results and tiles that jobs keep in storage."""
     problems: tuple[str, ...] = field(default=())
     """Sentences."""
 

@@ -87,9 +87,25 @@ local function tell(id, event)
   end
 end
 
+-- Sets what lies in one job's folder, for the sum of all. Files that several jobs share count once, and until the last.
+local function fill_home(home, bytes)
+  local before = tonumber(redis.call('HGET', K.homes, home) or '0')
+  if bytes > 0 then
+    redis.call('HSET', K.homes, home, whole(bytes))
+  else
+    redis.call('HDEL', K.homes, home)
+  end
+  if redis.call('INCRBY', K.total, whole(bytes - before)) <= 0 then
+    redis.call('DEL', K.total)
+  end
+end
+
 -- Sets what lies in storage for a job, and counts it against its owner. Nothing else writes either number.
 local function keep(id, bytes)
-  local fields = read(id, 'owner', 'stored')
+  local fields = read(id, 'owner', 'stored', 'home')
+  if bytes > 0 and fields[3] == id then
+    fill_home(id, bytes)
+  end
   if not fields[1] or fields[1] == '' then
     return
   end
@@ -148,6 +164,7 @@ local function leave_home(id)
     keep(id, 0)
     redis.call('SREM', K.home .. home, id)
     if redis.call('SCARD', K.home .. home) == 0 then
+      fill_home(home, 0)
       redis.call('ZADD', K.graves, whole(now()), home)
     end
   end

@@ -49,15 +49,16 @@ if key ~= '' then
   redis.call('SET', key, cjson.encode({fingerprint = fingerprint, job = id}), 'PX', C.record_life_ms)
 end
 
-keep(id, bytes)
 if found then
   redis.call('HSET', K.job .. id, 'home', found[2], 'result', found[3], 'notices', found[4] or '[]',
     'total', found[5] or '0', 'done', found[5] or '0', 'tiles', found[6] or '', 'cached', '1')
   redis.call('SADD', K.home .. found[2], id)
+  keep(id, bytes)
   redis.call('ZADD', K.graves, whole(time), id) -- what was stored for this one
   finish(id, 'succeeded')
   return {'answered', id}
 end
 redis.call('SADD', K.home .. id, id)
+keep(id, bytes)
 start(id)
 return {'made', id}

@@ -179,11 +179,31 @@ def test_the_count_never_drifts(bench: Callable[..., Any]) -> None:
             assert await run("recount", OWNER) == 0
             assert before == (await stored(b), await b.redis.smembers(keys.UNFINISHED + OWNER))
             steps += before[0] > 0 and bool(before[1])
+            kept = {home.decode(): int(size) for home, size in (await b.redis.hgetall(keys.HOMES)).items()}
+            assert int(await b.redis.get(keys.TOTAL) or 0) == sum(kept.values())
+            assert set(kept) == {key.decode().rpartition(":")[2] for key in await b.redis.keys(keys.HOME + "*")}
         assert steps > 50, "there was hardly ever anything to count"
         for id in ids:  # noqa: A001
             await b.jobs.cancel(id)
             await b.jobs.cancel(id, remove=True)
         assert (await stored(b), await unfinished(b)) == (0, 0)
+        assert not await b.redis.exists(keys.TOTAL, keys.HOMES)
+
+    inside(bench, body, cache_ttl=3600)
+
+
+def test_files_that_two_jobs_share_count_once(bench: Callable[..., Any]) -> None:
+    async def body(b: Bench, run: Scripts) -> None:
+        first, source = await submitted(b, fresh=False)
+        await succeed(run, first, 5000)
+        second, _ = await submitted(b, fresh=False)
+        assert (await b.jobs.get(second)).cached
+        assert await b.redis.get(keys.TOTAL) == str(source + 5000).encode()
+        assert (await b.jobs.health()).stored_bytes == source + 5000
+        await b.jobs.cancel(first, remove=True)
+        assert (await b.jobs.health()).stored_bytes == source + 5000, "the second job's result lies there"
+        await b.jobs.cancel(second, remove=True)
+        assert (await b.jobs.health()).stored_bytes == 0
 
     inside(bench, body, cache_ttl=3600)
 

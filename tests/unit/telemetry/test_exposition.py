@@ -126,7 +126,14 @@ def test_names_follow_prometheus_customs() -> None:
 
 def test_numbers_of_a_queue_that_does_not_answer_are_left_out() -> None:
     health = SimpleNamespace(
-        queue_reachable=True, storage_writable=False, workers=2, queued=0, active=3, oldest_seconds=None, running=1
+        queue_reachable=True,
+        storage_writable=False,
+        workers=2,
+        queued=0,
+        active=3,
+        oldest_seconds=None,
+        running=1,
+        stored_bytes=70,
     )
 
     def shown() -> dict[str, float]:
@@ -140,6 +147,7 @@ def test_numbers_of_a_queue_that_does_not_answer_are_left_out() -> None:
         "chetko_jobs_queued": 0,
         "chetko_jobs_active": 3,
         "chetko_jobs_oldest_seconds": 0,
+        "chetko_storage_bytes": 70,
         "chetko_tasks_running": 1,
     }
     health.queue_reachable = False
