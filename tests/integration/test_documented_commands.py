@@ -1,4 +1,4 @@
-"""Every command of tutorial and how-tos: run here, or its block says what it needs that a test has not."""
+"""Every command of tutorial, training and how-tos: run here, or its block says what it needs that a test has not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,11 @@ import pytest
 from tests.integration.http.live import RealServer, real_server
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(path for pattern in ("tutorial.md", "how-to/*.md", "ru/*.md") for path in (ROOT / "docs").glob(pattern))
+PAGES = sorted(
+    path
+    for pattern in ("tutorial.md", "training.md", "how-to/*.md", "ru/*.md")
+    for path in (ROOT / "docs").glob(pattern)
+)
 NEEDS = {
     "needs a cluster",
     "needs a GPU",
@@ -23,7 +28,11 @@ NEEDS = {
     "needs a running queue",
     "needs a terminal of its own",
     "needs the network",
+    "needs minutes",
+    "needs hours",
+    "needs a trained model",
 }
+LONG = {"needs minutes", "needs hours", "needs a GPU"}
 BLOCK = re.compile(r"^```(sh|bash|shell|console)(?: title=\"([^\"]*)\")?\n(.*?)^```$", re.M | re.S)
 
 
@@ -74,6 +83,7 @@ def test_the_commands_of_a_page_work(page: Path, service: RealServer, tmp_path: 
         (tmp_path / name).symlink_to(ROOT / name)
     for name in ("docker", "k8s"):
         shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "app/web/examples", tmp_path / "photos")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CHETKO_")}
     run = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", commands],
@@ -84,3 +94,40 @@ def test_the_commands_of_a_page_work(page: Path, service: RealServer, tmp_path: 
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+# Stands for chetko-train and torchrun: has the options told instead of training with them.
+_TELL = """#!/bin/sh
+while [ "$1" ] && [ "${0##*/}" = torchrun ]; do
+  last=$1; shift
+  [ "$last" = training.cli ] && break
+done
+exec PYTHON -m training.cli "$@" --print-config
+"""
+
+
+@pytest.mark.slow
+def test_training_takes_the_options_of_its_page(tmp_path: Path) -> None:
+    lines = []
+    for title, commands in blocks(ROOT / "docs/training.md"):
+        if title in LONG:
+            joined = commands.replace("\\\n", " ")
+            lines += re.findall(r'^(?:.*chetko-train .*|torchrun .*|more="[^"]*")', joined, re.M)
+    assert sum("training.cli" in line or "chetko-train" in line for line in lines) >= 10
+    shutil.copytree(ROOT / "app/web/examples", tmp_path / "photos")
+    stubs = tmp_path / ".venv/bin"
+    stubs.mkdir(parents=True)
+    for name in ("chetko-train", "torchrun"):
+        (stubs / name).write_text(_TELL.replace("PYTHON", sys.executable))
+        (stubs / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{stubs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        ["bash", "-eux", "-c", "\n".join(lines)],
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count('"network"') == sum(not line.startswith("more=") for line in lines)
