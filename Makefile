@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-training load docker-test docker-requirements k8s-check docs \
+.PHONY: run test install serving format lint bench bench-queue bench-training load docker-test docker-requirements k8s-check docs \
   clients fuzz chaos check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
@@ -116,9 +116,11 @@ node_modules/.installed: package.json package-lock.json
 page-types: page-tools ## the page's JSDoc types, by tsc --checkJs
 	node_modules/.bin/tsc -p app/web/jsconfig.json
 
-bench: install ## end-to-end overhead and speed, side by side in one run
-	$(BIN)/python -m benchmarks.overhead
-	$(BIN)/python -m benchmarks.edge
+bench: install ## every way beside bare onnxruntime, in one run (BENCH=--quick, BENCH="--docs --models fast", ...)
+	$(BIN)/python -m benchmarks.speed $(BENCH)
+
+bench-queue: install ## strips a second that one queue server lets through when computing takes no time
+	$(BIN)/python -m benchmarks.strips
 
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training
@@ -129,9 +131,10 @@ bench-page: install ## browser memory and frame times while a 12-megapixel photo
 screenshots: install ## the pictures of the page's states in docs/images (with fonts-inter, if it is there)
 	$(BIN)/python -m docs.make_screenshots
 
-load: install ## latency and memory under load, the capacity curve, overload, and a soak of a minute
+load: install ## latency and memory under load, capacity curve, overload, a soak of a minute, requests a second
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.edge
 
 clean: ## remove everything that was installed or built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -10,24 +10,21 @@ from __future__ import annotations
 import argparse
 import collections
 import http.client
-import io
 import multiprocessing
 import os
 import statistics
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
-from PIL import Image
 
+from benchmarks.clients import Answer, Clients
+from benchmarks.pictures import body_of, file_of, photo
 from benchmarks.service import running_service
 
-ROOT = Path(__file__).resolve().parents[1]
-BOUNDARY = "chetko-load"
 PROBE_PAUSE_SECONDS = 0.005
 
 
@@ -39,14 +36,6 @@ class Latency:
     p99: float
     longest: float
     count: int
-
-
-def picture(edge: int) -> bytes:
-    """The example photo as an ``edge`` x ``edge`` PNG."""
-    image = Image.open(ROOT / "app/web/examples/dog.jpg").convert("RGB")
-    file = io.BytesIO()
-    image.resize((edge, edge), Image.Resampling.LANCZOS).save(file, "PNG")
-    return file.getvalue()
 
 
 def probe(url: str, begun: Event, stop: Event, answers: multiprocessing.Queue[list[float]]) -> None:
@@ -67,39 +56,21 @@ def probe(url: str, begun: Event, stop: Event, answers: multiprocessing.Queue[li
 
 
 def upload(  # noqa: PLR0917 - called as a process, with its arguments in a tuple
-    url: str, query: str, content: bytes, requests: int, concurrency: int, statuses: multiprocessing.Queue[int]
+    url: str, query: str, body: bytes, requests: int, concurrency: int, statuses: multiprocessing.Queue[int]
 ) -> None:
     """Sends ``requests`` pictures over ``concurrency`` connections; puts every status (0: the connection broke)."""
-    disposition = 'Content-Disposition: form-data; name="image"; filename="load.png"'
-    body = f"--{BOUNDARY}\r\n{disposition}\r\n\r\n".encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    left = requests
-    lock = threading.Lock()
+    left = iter(range(requests))
 
-    def client() -> None:
-        nonlocal left
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=300)
-        while True:
-            with lock:
-                if left == 0:
-                    return
-                left -= 1
-            try:
-                connection.request("POST", f"/v1/upscale?{query}", body, headers)
-                answer = connection.getresponse()
-                answer.read()
-                statuses.put(answer.status)
-                if answer.status == 503:
-                    time.sleep(1)  # less than Retry-After: impatient clients are the harder load
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                statuses.put(0)
+    def turns() -> Iterator[int]:
+        while next(left, None) is not None:  # one step of Python's: no two clients get the same turn
+            yield 0
 
-    threads = [threading.Thread(target=client) for _ in range(concurrency)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def tell(answer: Answer) -> None:
+        statuses.put(answer.status)
+        if answer.status == 503:
+            time.sleep(1)  # less than Retry-After: impatient clients are the harder load
+
+    Clients(url, query).in_turns([body], concurrency, turns, tell)
 
 
 class Prober:
@@ -149,12 +120,13 @@ class Load:
 def measure(*, requests: int, concurrency: int, edge: int, query: str) -> Load:
     """Sends ``requests`` pictures of ``edge`` x ``edge`` from ``concurrency`` clients to a service of its own."""
     context = multiprocessing.get_context("spawn")
-    with running_service() as url:
-        service = next(child for child in psutil.Process().children() if "app.cli" in child.cmdline())
+    with running_service() as running:
+        url, service = running.url, psutil.Process(running.pid)
         with Prober(url) as idle:
             time.sleep(3)
         statuses: multiprocessing.Queue[int] = context.Queue()
-        arguments = (url, query, picture(edge), requests, concurrency, statuses)
+        body = body_of(file_of(photo(edge, edge), "png"))
+        arguments = (url, query, body, requests, concurrency, statuses)
         clients = context.Process(target=upload, args=arguments, daemon=True)
         counted: collections.Counter[int] = collections.Counter()
         marks = {requests * tenth // 10 for tenth in range(1, 11)}

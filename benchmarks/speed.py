@@ -1,0 +1,217 @@
+"""``make bench``: every way that a picture can go, beside bare onnxruntime on the same network, in one run.
+
+First the rate at which the machine multiplies matrices. Then rounds: each takes every case once, with a piece of bare
+onnxruntime before and after it, so that what else the machine does weighs on both sides of each ratio. Told are the
+medians of the rounds. Clients and workers run on the same machine and share its cores with the service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from app.inference.manifest import Manifest
+from app.inference.registry import Registry, model_folders
+from app.settings import Settings
+from benchmarks import report
+from benchmarks.apart import Apart
+from benchmarks.machine import Machine, describe
+from benchmarks.ways import Bare, Case, Sample, find, opened
+
+WAYS = ("library", "command line", "service", "jobs")
+SMALL, MIDDLE, PHOTO, LARGE = (256, 256), (512, 512), (1000, 1000), (6000, 4000)
+"""Sizes in pixels. 1000 x 1000 becomes 16 megapixels, the largest that the service answers at once."""
+BARE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model at its scale, bare."""
+
+    model: str
+    scale: int
+    edge: int
+    """Of the best tile, halo included."""
+    halo: int
+    tiles: dict[int, float]
+    """Edge of each tile that was tried -> output pixels a second."""
+    rate: float
+    """Output pixels a second of the best tile, the median of all pieces that ran between the cases."""
+    operations: float
+    """Operations for an output pixel; a multiplication and an addition are two."""
+    psnr: float | None
+    """On Set5, in dB, as its manifest tells it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case and the medians of its rounds."""
+
+    case: Case
+    rate: float
+    """Output pixels a second."""
+    ratio: float
+    """To bare onnxruntime in the same round."""
+    seconds: float
+    shares: dict[str, float]
+    """Of ``decode``, ``inference`` and ``encode`` and, where pictures go one after another, what ``else`` there was, in
+    the time that it took; each of them runs beside the others."""
+    peak_bytes: int | None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether it is as fast as asked; None where nothing is asked."""
+        return None if self.case.target is None else self.ratio >= self.case.target
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of one run."""
+
+    began: str
+    rounds: int
+    machine: Machine
+    networks: list[Network]
+    rows: list[Row]
+
+    def network(self, model: str) -> Network:
+        return next(each for each in self.networks if each.model == model)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def all_cases(models: Sequence[str], *, default: str, scale: int, quick: bool) -> list[Case]:
+    """What is measured of each model: of the default one everything, of the others the library and the command line
+    up to a megapixel. ``quick`` leaves out what takes minutes."""
+    cases = []
+    for model in models:
+
+        def add(way: str, size: tuple[int, int], form: str = "", at_once: int = 1, target: float | None = None) -> None:
+            # Asked for is the default model's speed; others are told.
+            asked = target if model == default else None  # noqa: B023 - called within the turn
+            cases.append(Case(way, model, scale, *size, form, at_once, asked))  # noqa: B023
+
+        add("library", SMALL, target=0.90)
+        add("library", PHOTO, target=0.90)
+        for form in ("tiff", "png", "jpeg"):
+            add("command line", PHOTO, form)
+        if model != default:
+            continue
+        add("command line", SMALL, "tiff")
+        add("service", MIDDLE, "jpeg", target=1 / 1.15)
+        add("service", MIDDLE, "png", target=1 / 1.35)
+        for clients in (1, 4, 16):
+            add("service", SMALL, "jpeg", clients)
+        for clients in (1, 4) if quick else (1, 4, 16):
+            add("service", PHOTO, "jpeg", clients, target=0.85 if clients > 1 else None)
+        for workers in (1, 2):
+            add("jobs", SMALL, "jpeg", workers)
+            add("jobs", PHOTO, "jpeg", workers)
+        if not quick:
+            add("library", LARGE, target=0.90)
+            add("command line", LARGE, "tiff", target=0.80)
+            for workers in (1, 2):
+                add("jobs", LARGE, "tiff", workers)
+    return cases
+
+
+def run(cases: Sequence[Case], *, rounds: int, machine: Machine, tell: Any = print) -> Results:
+    """Measures ``cases``; ``tell`` gets a line for each measurement."""
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    models = list(dict.fromkeys((case.model, case.scale) for case in cases))
+    with ExitStack() as stack:
+        bare = {model: stack.enter_context(Apart(Bare, model, scale)) for model, scale in models}
+        tiles = {model: each("choose", 3, BARE_SECONDS / 3) for model, each in bare.items()}
+        pieces: dict[str, list[float]] = {model: [] for model in bare}
+        taken: dict[Case, list[tuple[Sample, float]]] = {case: [] for case in cases}
+        ways = stack.enter_context(opened(list(cases)))
+        for number in range(rounds):
+            for case in cases:
+                way = ways[case.way, case.at_once if case.way == "jobs" else 1]
+                before = bare[case.model]("rate", BARE_SECONDS)
+                sample = way.measure(case)
+                after = bare[case.model]("rate", BARE_SECONDS)
+                pieces[case.model] += [before, after]
+                taken[case].append((sample, sample.rate / statistics.mean([before, after])))
+                tell(
+                    f"{number + 1}/{rounds} {case.model} x{case.scale}  {case.size:>9}  {case.name:<28}"
+                    f"{sample.rate / 1e6:7.2f} MP/s  {taken[case][-1][1]:.2f} of bare"
+                )
+        networks = [_network(model, scale, bare[model]("tile"), tiles[model], pieces[model]) for model, scale in models]
+    return Results(began, rounds, machine, networks, [_row(case, found) for case, found in taken.items()])
+
+
+def _network(
+    model: str, scale: int, tile: tuple[int, int], tiles: dict[int, float], pieces: Sequence[float]
+) -> Network:
+    entry = find(model, scale).entry
+    operations = 2 * entry.multiply_adds_per_input_pixel / scale**2
+    psnr = entry.measured.get("Set5", {}).get("psnr")
+    return Network(model, scale, *tile, tiles, statistics.median(pieces), operations, psnr)
+
+
+def _row(case: Case, found: Sequence[tuple[Sample, float]]) -> Row:
+    samples = [sample for sample, _ in found]
+    parts = {
+        name: statistics.median(sample.parts.get(name, 0.0) / sample.seconds for sample in samples)
+        for name in dict.fromkeys(name for sample in samples for name in sample.parts)
+    }
+    if case.way in ("library", "command line") or (case.way == "service" and case.at_once == 1):
+        parts["else"] = max(0.0, 1 - sum(parts.values()))
+    peaks = [sample.peak_bytes for sample in samples if sample.peak_bytes is not None]
+    return Row(
+        case,
+        rate=statistics.median(sample.rate for sample in samples),
+        ratio=statistics.median(ratio for _, ratio in found),
+        seconds=statistics.median(sample.seconds for sample in samples),
+        shares=parts,
+        peak_bytes=max(peaks) if peaks else None,
+    )
+
+
+def main() -> int:
+    """1 if something is slower than is asked for."""
+    settings = Settings()
+    registry = Registry.load(model_folders(settings.models_dir))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one round without the 24-megapixel picture")
+    parser.add_argument("--rounds", type=int, help="how often each case is measured (3, quick 1)")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="instead of all that have the scale")
+    parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
+    parser.add_argument("--only", nargs="+", choices=WAYS, metavar="WAY", help=f"of {', '.join(WAYS)}")
+    parser.add_argument("-o", "--output", type=Path, default=Path(".cache/bench"), help="folder (%(default)s)")
+    parser.add_argument("--docs", action="store_true", help="also write table and plots into docs/performance.md")
+    parser.add_argument("--note", default="", help="what a reader must know of this run, such as what ran beside it")
+    options = parser.parse_args()
+    models = options.models or _models(registry.models(), options.scale)
+    cases = all_cases(models, default=registry.default, scale=options.scale, quick=options.quick)
+    cases = [case for case in cases if options.only is None or case.way in options.only]
+    machine = describe(seconds=1 if options.quick else 4)
+    print(machine.sentence(), flush=True)
+    rounds = options.rounds or (1 if options.quick else 3)
+    results = run(cases, rounds=rounds, machine=machine, tell=lambda line: print(line, flush=True))
+    print()
+    print(report.text(results))
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "bench.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
+    report.write_plots(results, options.output)
+    if options.docs:
+        report.write_docs(results, note=options.note)
+    print(f"\n{options.output}: bench.json and plots")
+    return 0 if all(row.holds is not False for row in results.rows) else 1
+
+
+def _models(manifests: Sequence[Manifest], scale: int) -> list[str]:
+    return [manifest.name for manifest in manifests if scale in manifest.scales]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
