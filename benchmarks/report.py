@@ -61,17 +61,23 @@ def losses(results: Results) -> list[Loss]:
         case = row.case
         if case.model != model or case.width * case.height < 1_000_000:
             continue
-        for cause, share in _causes(row).items():
+        for cause, share in _causes(row, results.network(model)).items():
             if cause not in found or share > found[cause].share:
                 found[cause] = Loss(row, cause, share)
     return sorted(found.values(), key=lambda loss: -loss.share)
 
 
-def _causes(row: Row) -> dict[str, float]:
+def _causes(row: Row, network: Network) -> dict[str, float]:
     way, shares = row.case.way, row.shares
     lost = max(0.0, 1 - row.ratio)
     if way == "library":
-        return {"halo, cutting and putting together (library)": lost}
+        bare = (network.edge / (network.edge - 2 * network.halo)) ** 2
+        again = 1 - 1 / row.computed if row.computed is not None else 0.0
+        more = 1 - bare / row.computed if row.computed is not None else 0.0
+        return {
+            "halos, pixels that are computed more than once (library)": again,
+            "cutting, queueing and putting together (library)": max(0.0, lost - max(0.0, more)),
+        }
     if way == "command line":
         waited = max(0.0, lost - shares.get("decode", 0) - shares.get("encode", 0) - shares.get("else", 0))
         return {
@@ -104,13 +110,15 @@ def _cells(results: Results, row: Row) -> list[str]:
         f"{row.rate / 1e6:.2f}",
         f"{row.rate * network.operations / sgemm:.0%}",
         f"{row.ratio:.2f}{asked}",
+        f"{row.frugality:.2f}",
         *shares,
         "–" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f}",
     ]
 
 
 _HEAD = [
-    "model", "picture", "way", "output MP/s", "of sgemm", "of bare", "decode", "inference", "encode", "peak MB",
+    "model", "picture", "way", "output MP/s", "of sgemm", "of bare", "by core",
+    "decode", "inference", "encode", "peak MB",
 ]  # fmt: skip
 
 
@@ -120,7 +128,7 @@ def _bare_cells(results: Results, network: Network) -> list[str]:
     place = f"tile {network.edge}, halo {network.halo}"
     return [
         f"{network.model} x{network.scale}", place, "bare onnxruntime", f"{network.rate / 1e6:.2f}", f"{share:.0%}",
-        "1", "–", "–", "–", "–",
+        "1", "1", "–", "–", "–", "–",
     ]  # fmt: skip
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -44,6 +46,8 @@ class Network:
     """Edge of each tile that was tried -> output pixels a second."""
     rate: float
     """Output pixels a second of the best tile, the median of all pieces that ran between the cases."""
+    frugality: float
+    """Output pixels for a second of a core."""
     operations: float
     """Operations for an output pixel; a multiplication and an addition are two."""
     psnr: float | None
@@ -58,17 +62,39 @@ class Row:
     rate: float
     """Output pixels a second."""
     ratio: float
-    """To bare onnxruntime in the same round."""
+    """To bare onnxruntime's in the same round."""
+    frugality: float
+    """The same of output pixels for a second of a core: only work that is done besides counts here, and no core that
+    waits. What else the machine computes hardly touches it."""
     seconds: float
     shares: dict[str, float]
     """Of ``decode``, ``inference`` and ``encode`` and, where pictures go one after another, what ``else`` there was, in
     the time that it took; each of them runs beside the others."""
     peak_bytes: int | None
+    computed: float | None = None
+    """Pixels that the network computed for each one that was kept, where it is known."""
 
     @property
     def holds(self) -> bool | None:
         """Whether it is as fast as asked; None where nothing is asked."""
         return None if self.case.target is None else self.ratio >= self.case.target
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One measurement of a case."""
+
+    sample: Sample
+    around: tuple[Sample, Sample]
+    """Bare onnxruntime, before and after."""
+
+    @property
+    def ratio(self) -> float:
+        return self.sample.rate / statistics.mean(piece.rate for piece in self.around)
+
+    @property
+    def frugality(self) -> float:
+        return self.sample.frugality / statistics.mean(piece.frugality for piece in self.around)
 
 
 @dataclass(frozen=True)
@@ -130,36 +156,41 @@ def run(cases: Sequence[Case], *, rounds: int, machine: Machine, tell: Any = pri
     with ExitStack() as stack:
         bare = {model: stack.enter_context(Apart(Bare, model, scale)) for model, scale in models}
         tiles = {model: each("choose", 3, BARE_SECONDS / 3) for model, each in bare.items()}
-        pieces: dict[str, list[float]] = {model: [] for model in bare}
-        taken: dict[Case, list[tuple[Sample, float]]] = {case: [] for case in cases}
+        pieces: dict[str, list[Sample]] = {model: [] for model in bare}
+        taken: dict[Case, list[Taken]] = {case: [] for case in cases}
         ways = stack.enter_context(opened(list(cases)))
         for number in range(rounds):
             for case in cases:
                 way = ways[case.way, case.at_once if case.way == "jobs" else 1]
-                before = bare[case.model]("rate", BARE_SECONDS)
+                before = bare[case.model]("piece", BARE_SECONDS)
                 sample = way.measure(case)
-                after = bare[case.model]("rate", BARE_SECONDS)
-                pieces[case.model] += [before, after]
-                taken[case].append((sample, sample.rate / statistics.mean([before, after])))
+                found = Taken(sample, (before, bare[case.model]("piece", BARE_SECONDS)))
+                pieces[case.model] += found.around
+                taken[case].append(found)
                 tell(
                     f"{number + 1}/{rounds} {case.model} x{case.scale}  {case.size:>9}  {case.name:<28}"
-                    f"{sample.rate / 1e6:7.2f} MP/s  {taken[case][-1][1]:.2f} of bare"
+                    f"{sample.rate / 1e6:7.2f} MP/s  {found.ratio:.2f} of bare, by core {found.frugality:.2f}"
                 )
         networks = [_network(model, scale, bare[model]("tile"), tiles[model], pieces[model]) for model, scale in models]
     return Results(began, rounds, machine, networks, [_row(case, found) for case, found in taken.items()])
 
 
 def _network(
-    model: str, scale: int, tile: tuple[int, int], tiles: dict[int, float], pieces: Sequence[float]
+    model: str, scale: int, tile: tuple[int, int], tiles: dict[int, float], pieces: Sequence[Sample]
 ) -> Network:
     entry = find(model, scale).entry
     operations = 2 * entry.multiply_adds_per_input_pixel / scale**2
     psnr = entry.measured.get("Set5", {}).get("psnr")
-    return Network(model, scale, *tile, tiles, statistics.median(pieces), operations, psnr)
+    return Network(
+        model, scale, *tile, tiles,
+        rate=statistics.median(piece.rate for piece in pieces),
+        frugality=statistics.median(piece.frugality for piece in pieces),
+        operations=operations, psnr=psnr,
+    )  # fmt: skip
 
 
-def _row(case: Case, found: Sequence[tuple[Sample, float]]) -> Row:
-    samples = [sample for sample, _ in found]
+def _row(case: Case, found: Sequence[Taken]) -> Row:
+    samples = [each.sample for each in found]
     parts = {
         name: statistics.median(sample.parts.get(name, 0.0) / sample.seconds for sample in samples)
         for name in dict.fromkeys(name for sample in samples for name in sample.parts)
@@ -170,10 +201,12 @@ def _row(case: Case, found: Sequence[tuple[Sample, float]]) -> Row:
     return Row(
         case,
         rate=statistics.median(sample.rate for sample in samples),
-        ratio=statistics.median(ratio for _, ratio in found),
+        ratio=statistics.median(each.ratio for each in found),
+        frugality=statistics.median(each.frugality for each in found),
         seconds=statistics.median(sample.seconds for sample in samples),
         shares=parts,
         peak_bytes=max(peaks) if peaks else None,
+        computed=samples[0].computed,
     )
 
 
@@ -191,6 +224,7 @@ def main() -> int:
     parser.add_argument("--docs", action="store_true", help="also write table and plots into docs/performance.md")
     parser.add_argument("--note", default="", help="what a reader must know of this run, such as what ran beside it")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services and workers end with it
     models = options.models or _models(registry.models(), options.scale)
     cases = all_cases(models, default=registry.default, scale=options.scale, quick=options.quick)
     cases = [case for case in cases if options.only is None or case.way in options.only]

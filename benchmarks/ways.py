@@ -23,7 +23,7 @@ from app.inference.engine import Engine
 from app.inference.registry import Registry, Variant, model_folders
 from app.inference.upscale import upscale
 from app.settings import Settings
-from benchmarks import memory
+from benchmarks import taken
 from benchmarks.apart import Apart
 from benchmarks.clients import Clients, span
 from benchmarks.machine import bare_session
@@ -34,6 +34,7 @@ EDGES = (64, 96, 128, 192, 256, 384, 512, 768)
 """Tiles that bare onnxruntime is tried with, halo included."""
 MOST_TILE_BYTES = 512 * 2**20
 """Of activations of such a tile."""
+_ENOUGH_PIXELS = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Case:
     def output_pixels(self) -> int:
         return self.width * self.height * self.scale**2
 
+    @property
+    def count(self) -> int:
+        """Pictures for one measurement, for each party: one small picture alone would measure a beginning."""
+        return max(1, min(8, _ENOUGH_PIXELS // (self.output_pixels * self.at_once)))
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -82,11 +88,20 @@ class Sample:
     """Seconds of ``decode``, ``inference`` and ``encode`` of one picture (of several at once: of all, added up)."""
     peak_bytes: int | None = None
     """Of resident memory, of all processes that took part."""
+    processor_seconds: float = 0.0
+    """That they took, on all cores."""
+    computed: float | None = None
+    """Pixels that the network computed for each one that was kept, where it is known."""
 
     @property
     def rate(self) -> float:
         """Output pixels a second."""
         return self.output_pixels / self.seconds
+
+    @property
+    def frugality(self) -> float:
+        """Output pixels for a second of a core."""
+        return self.output_pixels / self.processor_seconds
 
 
 class Way(Protocol):
@@ -124,21 +139,23 @@ class Bare:
         for _ in range(rounds):
             for edge in self._tiles:
                 self._best = edge
-                found[edge].append(self.rate(seconds))
+                found[edge].append(self.piece(seconds).rate)
         rates = {edge: float(np.median(values)) for edge, values in found.items()}
         self._best = max(rates, key=lambda edge: rates[edge])
         return rates
 
-    def rate(self, seconds: float) -> float:
-        """Kept output pixels a second of the best tile; runs for about ``seconds``."""
+    def piece(self, seconds: float) -> Sample:
+        """Runs the best tile for about ``seconds``; only pixels that are kept count."""
         tile = self._tiles[self._best]
         kept = (self._best - 2 * self._halo) ** 2 * self._scale**2
         runs = 0
+        spent = time.process_time()
         began = time.perf_counter()
         while runs == 0 or time.perf_counter() - began < seconds:
             self._session.run(None, {"image": tile})
             runs += 1
-        return runs * kept / (time.perf_counter() - began)
+        took = time.perf_counter() - began
+        return Sample(took, runs * kept, processor_seconds=time.process_time() - spent)
 
     def tile(self) -> tuple[int, int]:
         """(edge, halo) of the best tile."""
@@ -158,16 +175,24 @@ class Library:
         )
 
     def measure(self, case: Case) -> Sample:
-        """One picture whose pixels are in memory."""
+        """Pictures whose pixels are in memory, one after another."""
         picture = Picture(np.asarray(photo(case.width, case.height)), None, "png")
         variant = self._engine.registry.find(case.model, case.scale)
         self._engine.warm(case.model, case.scale)
-        memory.forget_peak([os.getpid()])
+        taken.forget_peak([os.getpid()])
+        spent = time.process_time()
         began = time.perf_counter()
-        for rows in upscale(picture, variant, self._engine).bands():
-            del rows
+        for _ in range(case.count):
+            upscaled = upscale(picture, variant, self._engine)
+            for rows in upscaled.bands():
+                del rows
         seconds = time.perf_counter() - began
-        return Sample(seconds, case.output_pixels, {"inference": seconds}, memory.peak([os.getpid()]))
+        spent = time.process_time() - spent
+        plan = upscaled.plan
+        return Sample(
+            seconds, case.count * case.output_pixels, {"inference": seconds}, taken.peak([os.getpid()]), spent,
+            computed=plan.count * plan.shape[0] * plan.shape[1] / (plan.height * plan.width),
+        )  # fmt: skip
 
 
 class CommandLine:
@@ -194,7 +219,7 @@ class CommandLine:
         if status != 0:
             raise RuntimeError(f"{' '.join(command)} failed: {told}")
         parts = {name: float(took) for name, took in re.findall(r"(decode|inference|encode) ([\d.]+) s", told)}
-        return Sample(seconds, case.output_pixels, parts, used.ru_maxrss * 1024)
+        return Sample(seconds, case.output_pixels, parts, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime)
 
 
 class Service:
@@ -206,17 +231,17 @@ class Service:
 
     def measure(self, case: Case) -> Sample:
         query = f"model={case.model}&scale={case.scale}&format={case.form}"
-        # A round of one small picture would measure the connection's beginning.
-        count = max(1, min(8, 16_000_000 // (case.output_pixels * case.at_once)))
-        pids = memory.with_children([self._running.pid])
+        pids = taken.with_children([self._running.pid])
         with Apart(Clients, self._running.url, query) as clients:
-            memory.forget_peak(pids)
-            answers = clients("each", [body_of(self._files.jpeg(case))], case.at_once, count)
+            taken.forget_peak(pids)
+            spent = taken.processor_seconds(pids)
+            answers = clients("each", [body_of(self._files.jpeg(case))], case.at_once, case.count)
         bad = {answer.status for answer in answers} - {200}
         if bad:
             raise RuntimeError(f"{case.name}, {case.size}: answered with {bad}")
+        spent = taken.processor_seconds(pids) - spent
         parts = {name: sum(answer.parts[name] for answer in answers) for name in ("decode", "inference", "encode")}
-        return Sample(span(answers), len(answers) * case.output_pixels, parts, memory.peak(pids))
+        return Sample(span(answers), len(answers) * case.output_pixels, parts, taken.peak(pids), spent)
 
 
 class Jobs:
@@ -230,9 +255,10 @@ class Jobs:
     def measure(self, case: Case) -> Sample:
         options = {"model": case.model, "scale": case.scale, "format": case.form}
         body = self._files.jpeg(case)
-        count = max(1, min(8, 16_000_000 // case.output_pixels)) * case.at_once
-        pids = memory.with_children([self._running.pid, *self._workers.pids])
-        memory.forget_peak(pids)
+        count = case.count * case.at_once
+        pids = taken.with_children([self._running.pid, *self._workers.pids])
+        taken.forget_peak(pids)
+        spent = taken.processor_seconds(pids)
         with httpx.Client(base_url=self._running.url, timeout=600) as client:
             began = time.perf_counter()
             jobs = []
@@ -244,7 +270,8 @@ class Jobs:
             for job in jobs:
                 _wait(client, job)
             seconds = time.perf_counter() - began
-            peak = memory.peak(pids)
+            spent = taken.processor_seconds(pids) - spent
+            peak = taken.peak(pids)
             parts = dict.fromkeys(("decode", "inference", "encode"), 0.0)
             for job in jobs:
                 took = self._workers.seconds(job.rsplit("/", 1)[1])
@@ -255,7 +282,7 @@ class Jobs:
                 else:  # small pictures are done whole, in one task
                     parts["inference"] += took.get("prepare", 0.0)
                 client.delete(job).raise_for_status()
-        return Sample(seconds, count * case.output_pixels, parts, peak)
+        return Sample(seconds, count * case.output_pixels, parts, peak, spent)
 
 
 def _wait(client: httpx.Client, job: str) -> None:
