@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-queue bench-training load docker-test docker-requirements k8s-check docs \
-  clients fuzz chaos check \
+.PHONY: run test install serving format lint bench bench-queue bench-srresnet bench-training load docker-test docker-requirements k8s-check \
+  docs clients fuzz chaos check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
@@ -121,6 +121,9 @@ bench: install ## every way beside bare onnxruntime, in one run (BENCH=--quick, 
 
 bench-queue: install ## strips a second that one queue server lets through when computing takes no time
 	$(BIN)/python -m benchmarks.strips
+
+bench-srresnet: install ## SRResNet as it is served beside its plain export: same function, how many times as fast
+	$(BIN)/python -m benchmarks.srresnet
 
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training

@@ -13,7 +13,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +24,9 @@ import redis as redis_sync
 
 from app.inference.options import Options
 from app.jobs import Jobs, NewJob, new_id, open_redis
-from app.jobs.model import Job, Result, Source
-from app.jobs.tasks import Task
+from app.jobs.model import Job, Result, Source, job_from
+from app.jobs.scripts import Scripts
+from app.jobs.tasks import Task, parse_task
 from app.jobs.worker import Worker
 from app.settings import Settings
 from app.storage import Storage, open_storage
@@ -35,6 +36,7 @@ from tests.queue_server import queue_server
 LEAST = 500.0
 """Strips a second that are asked of one server."""
 _POLL_SECONDS = 0.02
+_IDLE_SECONDS = 3.0
 
 
 class _Nothing:
@@ -111,6 +113,8 @@ class Rate:
     """Milliseconds of the server's processor for each strip."""
     worker_ms: float
     """The same of a worker's."""
+    idle_ms: float
+    """Milliseconds of the server's processor that each worker takes in a second in which there is nothing to do."""
 
     @property
     def per_second(self) -> float:
@@ -127,6 +131,8 @@ def measure(url: str, *, jobs: int, strips: int, processes: int, workers: int) -
     with redis_sync.Redis.from_url(url) as client, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         client.flushdb()
         crews = [stack.enter_context(Apart(Crew, url, folder, workers, strips)) for _ in range(processes)]
+        idle = _told(client)
+        time.sleep(_IDLE_SECONDS)
         before, spent = _told(client), sum(crew("processor_seconds") for crew in crews)
         began = time.perf_counter()
         ids = asyncio.run(_submit(url, folder, jobs))
@@ -141,6 +147,7 @@ def measure(url: str, *, jobs: int, strips: int, processes: int, workers: int) -
         commands=(after["commands"] - before["commands"]) / total,
         server_ms=(after["seconds"] - before["seconds"]) * 1000 / total,
         worker_ms=spent * 1000 / total,
+        idle_ms=(before["seconds"] - idle["seconds"]) * 1000 / (processes * workers * _IDLE_SECONDS),
     )  # fmt: skip
 
 
@@ -150,6 +157,38 @@ def _told(client: redis_sync.Redis) -> dict[str, float]:
         "commands": float(told["total_commands_processed"]),
         "seconds": float(told["used_cpu_user_main_thread"]) + float(told["used_cpu_sys_main_thread"]),
     }
+
+
+def memory(url: str, *, strips: int) -> tuple[float, float]:
+    """(bytes of the server's memory for a strip that waits, bytes for a job that is finished and remembered)."""
+    with redis_sync.Redis.from_url(url) as client, tempfile.TemporaryDirectory() as folder:
+        client.flushdb()
+        (job,) = asyncio.run(_submit(url, folder, 1))
+        submitted = _memory(client)
+        asyncio.run(_tasks(url, job, ["prepare.0.0"], strips))
+        waiting = _memory(client)
+        asyncio.run(_tasks(url, job, [*(f"strip.0.{number}" for number in range(strips)), "assemble.0.0"], strips))
+        return (waiting - submitted) / strips, _memory(client)
+
+
+def _memory(client: redis_sync.Redis) -> float:
+    """Of all keys; the server's own total also moves with its clients."""
+    return float(sum(client.memory_usage(key, samples=0) or 0 for key in client.scan_iter(count=1000)))
+
+
+async def _tasks(url: str, job: str, names: Sequence[str], strips: int) -> None:
+    """Has tasks done, as a worker tells the server of them."""
+    redis = open_redis(url)
+    tell, nothing = Scripts(redis), _Nothing(strips)
+    for name in names:
+        task = parse_task(f"{job}.1.{name}")
+        fields = await tell("begin", task.id, "nobody")
+        record = dict(zip(fields[::2], fields[1::2], strict=True))
+        outcome = nothing.do(
+            job_from(job, record), task, record, speed=None, cancelled=lambda: False, progress=lambda _: None
+        )
+        await tell("complete", task.id, json.dumps(outcome))
+    await redis.aclose()  # type: ignore[attr-defined]
 
 
 async def _submit(url: str, folder: str, count: int) -> list[str]:
@@ -187,16 +226,21 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="write a JSON file too")
     given = parser.parse_args()
     found = []
-    print(f"{'workers':>8}{'strips/s':>10}{'commands':>10}{'server ms':>11}{'worker ms':>11}{'server limit':>14}")
+    print(
+        f"{'workers':>8}{'strips/s':>10}{'commands':>10}{'server ms':>11}{'worker ms':>11}{'idle ms/s':>11}"
+        f"{'server limit':>14}"
+    )
     with server(given.redis) as url:
         for workers in given.workers:
             rate = measure(url, jobs=given.jobs, strips=given.strips, processes=given.processes, workers=workers)
             found.append(rate)
             print(
                 f"{rate.workers:8}{rate.per_second:10.0f}{rate.commands:10.1f}{rate.server_ms:11.3f}"
-                f"{rate.worker_ms:11.2f}{rate.limit:12.0f}/s",
+                f"{rate.worker_ms:11.2f}{rate.idle_ms:11.2f}{rate.limit:12.0f}/s",
                 flush=True,
             )
+        strip, job = memory(url, strips=1000)
+        print(f"memory of the server: {strip:.0f} bytes for a strip that waits, {job:.0f} for a job that is finished")
     if given.output is not None:
         given.output.write_text(json.dumps([asdict(rate) for rate in found], indent=1) + "\n")
     return 0 if max(rate.per_second for rate in found) >= LEAST else 1

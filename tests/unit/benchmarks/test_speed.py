@@ -21,7 +21,7 @@ from benchmarks.plot import Bar, Point, bars, scatter
 from benchmarks.service import Workers
 from benchmarks.speed import Network, Results, Row, Taken, all_cases
 from benchmarks.srresnet import plain_form, varied
-from benchmarks.strips import measure
+from benchmarks.strips import measure, memory
 from benchmarks.ways import Case, Sample
 from tests.queue_server import queue_server
 from training.networks.srresnet import SRResNet
@@ -205,10 +205,13 @@ def test_what_tasks_took_is_read_from_the_workers_logs() -> None:
 def test_jobs_without_computing_go_through_a_real_queue() -> None:
     with queue_server() as server:
         rate = measure(server.url, jobs=2, strips=6, processes=1, workers=3)
+        strip, job = memory(server.url, strips=50)
     assert (rate.workers, rate.strips) == (3, 12)
     assert rate.seconds > 0
     assert rate.commands > 5
     assert rate.server_ms > 0
+    assert 100 < strip < 10_000
+    assert 0 < job < 100_000
 
 
 def test_the_plain_form_of_srresnet_is_the_same_function() -> None:
