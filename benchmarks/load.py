@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from urllib.parse import urlsplit
@@ -56,7 +56,7 @@ def probe(url: str, begun: Event, stop: Event, answers: multiprocessing.Queue[li
 
 
 def upload(  # noqa: PLR0917 - called as a process, with its arguments in a tuple
-    url: str, query: str, body: bytes, requests: int, concurrency: int, statuses: multiprocessing.Queue[int]
+    url: str, query: str, bodies: list[bytes], requests: int, concurrency: int, statuses: multiprocessing.Queue[int]
 ) -> None:
     """Sends ``requests`` pictures over ``concurrency`` connections; puts every status (0: the connection broke)."""
     left = iter(range(requests))
@@ -70,7 +70,7 @@ def upload(  # noqa: PLR0917 - called as a process, with its arguments in a tupl
         if answer.status == 503:
             time.sleep(1)  # less than Retry-After: impatient clients are the harder load
 
-    Clients(url, query).in_turns([body], concurrency, turns, tell)
+    Clients(url, query).in_turns(bodies, concurrency, turns, tell)
 
 
 class Prober:
@@ -117,16 +117,16 @@ class Load:
     """The service's resident bytes after each tenth of the pictures."""
 
 
-def measure(*, requests: int, concurrency: int, edge: int, query: str) -> Load:
-    """Sends ``requests`` pictures of ``edge`` x ``edge`` from ``concurrency`` clients to a service of its own."""
+def measure(*, requests: int, concurrency: int, edges: Sequence[int], query: str) -> Load:
+    """Sends ``requests`` squares, of edges drawn from ``edges``, from ``concurrency`` clients to a service of its own."""
     context = multiprocessing.get_context("spawn")
     with running_service() as running:
         url, service = running.url, psutil.Process(running.pid)
         with Prober(url) as idle:
             time.sleep(3)
         statuses: multiprocessing.Queue[int] = context.Queue()
-        body = body_of(file_of(photo(edge, edge), "png"))
-        arguments = (url, query, body, requests, concurrency, statuses)
+        bodies = [body_of(file_of(photo(edge, edge), "png")) for edge in edges]
+        arguments = (url, query, bodies, requests, concurrency, statuses)
         clients = context.Process(target=upload, args=arguments, daemon=True)
         counted: collections.Counter[int] = collections.Counter()
         marks = {requests * tenth // 10 for tenth in range(1, 11)}
@@ -146,7 +146,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=2000, help="pictures sent (%(default)s)")
     parser.add_argument("--concurrency", type=int, default=64, help="clients at once (%(default)s)")
-    parser.add_argument("--edge", type=int, default=256, help="width and height of a picture (%(default)s)")
+    parser.add_argument(
+        "--edges", type=int, nargs="+", default=[256], help="widths and heights that are drawn from (%(default)s)"
+    )
     parser.add_argument("--query", default="scale=4", help="options of every request (%(default)s)")
     options = parser.parse_args()
 
@@ -155,10 +157,12 @@ def main() -> None:
     _tell("/livez idle, ms", load.idle)
     _tell("/livez under load, ms", load.loaded)
     print()
-    print(f"{options.requests} pictures of {options.edge} x {options.edge}, {options.concurrency} clients: ", end="")
+    edges = ", ".join(map(str, options.edges))
+    print(f"{options.requests} squares of {edges} px, {options.concurrency} clients: ", end="")
     print(f"{load.seconds:.0f} s, {load.statuses.get(200, 0) / load.seconds:.1f} results/s")
     print("statuses: " + ", ".join(f"{status}: {count}" for status, count in load.statuses.items()))
-    print(f"memory:   {tenths(load)} MiB, after each tenth of the pictures")
+    print(f"memory:   {tenths(load)} MiB, after each tenth of the pictures: ", end="")
+    print(f"the last is {load.memory[-1] / load.memory[0] - 1:+.1%} of the first")
 
 
 def tenths(load: Load) -> str:

@@ -88,7 +88,7 @@ def test_nothing_is_decoded_computed_or_encoded_on_the_loops_thread(monkeypatch:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_2000_pictures_from_64_clients_leave_the_loop_quick_and_the_memory_flat() -> None:
-    load = measure(requests=2000, concurrency=CLIENTS, edge=256, query="scale=4")
+    load = measure(requests=2000, concurrency=CLIENTS, edges=[256], query="scale=4")
     memory = tenths(load)
     told = f"{load.seconds:.0f} s, {load.statuses}, /livez {load.loaded.p99:.1f} ms at p99, memory {memory} MiB"
     print(told)  # noqa: T201  (shown by pytest -rP: the figures for the closing note)
