@@ -118,7 +118,7 @@ class Load:
 
 
 def measure(*, requests: int, concurrency: int, edges: Sequence[int], query: str) -> Load:
-    """Sends ``requests`` squares, of edges drawn from ``edges``, from ``concurrency`` clients to a service of its own."""
+    """Sends ``requests`` squares, their edges drawn from ``edges``, from ``concurrency`` clients to its own service."""
     context = multiprocessing.get_context("spawn")
     with running_service() as running:
         url, service = running.url, psutil.Process(running.pid)
