@@ -30,6 +30,13 @@ class Running:
     """Its data folder."""
 
 
+def environment(**settings: str) -> dict[str, str]:
+    """Of a command with these CHETKO_ settings (names without the prefix, lower case): modules are compiled once and
+    kept, as where Chetko is installed, whatever the calling shell says of that."""
+    own = {f"CHETKO_{name.upper()}": value for name, value in settings.items()}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | own
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
@@ -39,7 +46,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_service(**settings: str) -> Iterator[Running]:
-    """Starts the service with CHETKO_ settings (names without the prefix, lower case) and waits until it is ready.
+    """Starts the service with settings as for ``environment`` and waits until it is ready.
     Its data folder, if none is given, goes with it, and it has no worker.
 
     Raises ``RuntimeError`` with what it printed if it ends or is not ready within ``START_SECONDS``.
@@ -77,7 +84,7 @@ class Workers:
 
 @contextmanager
 def running_workers(service: Running, count: int, **settings: str) -> Iterator[Workers]:
-    """``count`` workers of ``service`` that take tasks; with settings as ``running_service``."""
+    """``count`` workers of ``service`` that take tasks; with settings as for ``environment``."""
     with ExitStack() as stack:
         started = [
             stack.enter_context(_chetko(["worker"], {"data_dir": str(service.data)} | settings)) for _ in range(count)
@@ -97,13 +104,12 @@ def running_workers(service: Running, count: int, **settings: str) -> Iterator[W
 
 @contextmanager
 def _chetko(arguments: list[str], settings: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
-    own = {f"CHETKO_{name.upper()}": value for name, value in settings.items()}
     # A file, not a pipe: nobody reads while the process runs, and a full pipe would stop it.
     with tempfile.NamedTemporaryFile("r", prefix="chetko-bench-", suffix=".log") as log:
         with Path(log.name).open("a") as written:
             process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", *arguments],
-                env={**os.environ, **own}, stdout=written, stderr=subprocess.STDOUT,
+                env=environment(**settings), stdout=written, stderr=subprocess.STDOUT,
             )  # fmt: skip
         try:
             yield process, log

@@ -12,12 +12,12 @@ import json
 import signal
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.inference.manifest import Manifest
 from app.inference.registry import Registry, model_folders
@@ -114,42 +114,56 @@ class Results:
         return asdict(self)
 
 
+class _Wanted(NamedTuple):
+    way: str
+    size: tuple[int, int]
+    form: str = ""
+    at_once: int = 1
+    target: float | None = None
+    every: bool = False
+    """Of every model, not of the default one alone."""
+    long: bool = False
+    """Takes minutes."""
+
+
+_PLAN = (
+    _Wanted("library", SMALL, target=0.90, every=True),
+    _Wanted("library", PHOTO, target=0.90, every=True),
+    _Wanted("command line", PHOTO, "tiff", every=True),
+    _Wanted("command line", PHOTO, "png", every=True),
+    _Wanted("command line", PHOTO, "jpeg", every=True),
+    _Wanted("command line", SMALL, "tiff"),
+    _Wanted("service", MIDDLE, "jpeg", target=1 / 1.15),
+    _Wanted("service", MIDDLE, "png", target=1 / 1.35),
+    _Wanted("service", SMALL, "jpeg", 1),
+    _Wanted("service", SMALL, "jpeg", 4),
+    _Wanted("service", SMALL, "jpeg", 16),
+    _Wanted("service", PHOTO, "jpeg", 1),
+    _Wanted("service", PHOTO, "jpeg", 4, target=0.85),
+    _Wanted("service", PHOTO, "jpeg", 16, target=0.85, long=True),
+    _Wanted("jobs", SMALL, "jpeg", 1),
+    _Wanted("jobs", SMALL, "jpeg", 2),
+    _Wanted("jobs", PHOTO, "jpeg", 1),
+    _Wanted("jobs", PHOTO, "jpeg", 2),
+    _Wanted("library", LARGE, target=0.90, long=True),
+    _Wanted("command line", LARGE, "tiff", target=0.80, long=True),
+    _Wanted("jobs", LARGE, "tiff", 1, long=True),
+    _Wanted("jobs", LARGE, "tiff", 2, long=True),
+)
+
+
 def all_cases(models: Sequence[str], *, default: str, scale: int, quick: bool) -> list[Case]:
     """What is measured of each model: of the default one everything, of the others the library and the command line
-    up to a megapixel. ``quick`` leaves out what takes minutes."""
-    cases = []
-    for model in models:
-
-        def add(way: str, size: tuple[int, int], form: str = "", at_once: int = 1, target: float | None = None) -> None:
-            # Asked for is the default model's speed; others are told.
-            asked = target if model == default else None  # noqa: B023 - called within the turn
-            cases.append(Case(way, model, scale, *size, form, at_once, asked))  # noqa: B023
-
-        add("library", SMALL, target=0.90)
-        add("library", PHOTO, target=0.90)
-        for form in ("tiff", "png", "jpeg"):
-            add("command line", PHOTO, form)
-        if model != default:
-            continue
-        add("command line", SMALL, "tiff")
-        add("service", MIDDLE, "jpeg", target=1 / 1.15)
-        add("service", MIDDLE, "png", target=1 / 1.35)
-        for clients in (1, 4, 16):
-            add("service", SMALL, "jpeg", clients)
-        for clients in (1, 4) if quick else (1, 4, 16):
-            add("service", PHOTO, "jpeg", clients, target=0.85 if clients > 1 else None)
-        for workers in (1, 2):
-            add("jobs", SMALL, "jpeg", workers)
-            add("jobs", PHOTO, "jpeg", workers)
-        if not quick:
-            add("library", LARGE, target=0.90)
-            add("command line", LARGE, "tiff", target=0.80)
-            for workers in (1, 2):
-                add("jobs", LARGE, "tiff", workers)
-    return cases
+    up to a megapixel, without targets. ``quick`` leaves out what takes minutes."""
+    return [
+        Case(one.way, model, scale, *one.size, one.form, one.at_once, target=one.target if model == default else None)
+        for model in models
+        for one in _PLAN
+        if (one.every or model == default) and not (quick and one.long)
+    ]
 
 
-def run(cases: Sequence[Case], *, rounds: int, machine: Machine, tell: Any = print) -> Results:
+def run(cases: Sequence[Case], *, rounds: int, machine: Machine, tell: Callable[[str], None]) -> Results:
     """Measures ``cases``; ``tell`` gets a line for each measurement."""
     began = datetime.now(UTC).isoformat(timespec="seconds")
     models = list(dict.fromkeys((case.model, case.scale) for case in cases))

@@ -93,7 +93,7 @@ async def _work(url: str, storage: Storage, workers: int, strips: int, began: th
     device = SimpleNamespace(engine=SimpleNamespace(device=SimpleNamespace(name="none")))
     crew = []
     for _ in range(workers):
-        worker = Worker(Settings(), storage, open_redis(url), device)  # type: ignore[arg-type]
+        worker = Worker(Settings(), storage, open_redis(url), device)
         worker._work = _Nothing(strips)  # type: ignore[assignment]
         crew.append(worker.run())
     began.set()
@@ -188,7 +188,7 @@ async def _tasks(url: str, job: str, names: Sequence[str], strips: int) -> None:
             job_from(job, record), task, record, speed=None, cancelled=lambda: False, progress=lambda _: None
         )
         await tell("complete", task.id, json.dumps(outcome))
-    await redis.aclose()  # type: ignore[attr-defined]
+    await redis.aclose()
 
 
 async def _submit(url: str, folder: str, count: int) -> list[str]:

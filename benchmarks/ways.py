@@ -28,7 +28,7 @@ from benchmarks.apart import Apart
 from benchmarks.clients import Clients, span
 from benchmarks.machine import bare_session
 from benchmarks.pictures import body_of, file_of, photo
-from benchmarks.service import Running, Workers, running_service, running_workers
+from benchmarks.service import Running, Workers, environment, running_service, running_workers
 
 EDGES = (64, 96, 128, 192, 256, 384, 512, 768)
 """Tiles that bare onnxruntime is tried with, halo included."""
@@ -211,7 +211,7 @@ class CommandLine:
             ]  # fmt: skip
             began = time.perf_counter()
             with Path(folder, "told").open("w") as file:
-                process = subprocess.Popen(command, stdout=file)
+                process = subprocess.Popen(command, stdout=file, env=environment())
                 # Not process.wait(), which does not tell what was used.
                 _, status, used = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - began
@@ -253,7 +253,7 @@ class Jobs:
         self._files = files
 
     def measure(self, case: Case) -> Sample:
-        options = {"model": case.model, "scale": case.scale, "format": case.form}
+        options: dict[str, str | int] = {"model": case.model, "scale": case.scale, "format": case.form}
         body = self._files.jpeg(case)
         count = case.count * case.at_once
         pids = taken.with_children([self._running.pid, *self._workers.pids])
