@@ -79,12 +79,12 @@ def _causes(row: Row, network: Network) -> dict[str, float]:
             "cutting, queueing and putting together (library)": max(0.0, lost - max(0.0, more)),
         }
     if way == "command line":
-        waited = max(0.0, lost - shares.get("decode", 0) - shares.get("encode", 0) - shares.get("else", 0))
+        rest = max(0.0, lost - shares.get("decode", 0) - shares.get("else", 0))
         return {
             "decoding before the first tile (command line)": shares.get("decode", 0),
-            f"writing {row.case.form.upper()} while the network waits (command line)": shares.get("encode", 0),
             "starting Python, onnxruntime and the model (command line)": shares.get("else", 0),
-            "the network itself runs slower beside encoders (command line)": waited,
+            # What encoders take overlaps with what the network does, so that only the whole can be told.
+            "writing the file, and what the network loses beside it (command line)": rest,
         }
     if way == "service" and row.case.at_once > 1:
         return {"reception, decoding and encoding beside the network (service)": lost}
@@ -102,7 +102,7 @@ def _cells(results: Results, row: Row) -> list[str]:
     case, network = row.case, results.network(row.case.model)
     sgemm = results.machine.rates["float32"] or float("nan")
     shares = [f"{row.shares[name]:.0%}" if name in row.shares else "–" for name in ("decode", "inference", "encode")]
-    asked = "" if case.target is None else f" ({'of' if row.holds else 'BELOW'} {case.target:.2f})"
+    asked = "" if case.target is None else f" ({'≥' if row.holds else 'BELOW'} {case.target:.2f})"
     return [
         f"{case.model} x{case.scale}",
         case.size,
