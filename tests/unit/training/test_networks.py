@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model_export.measure import activation_bytes_per_pixel
 from model_export.serving import for_bytes, to_onnx, write_onnx
 from training.checkpoint import take_matching
 from training.evaluation.restore import torch_restorer
@@ -214,6 +215,20 @@ def test_the_output_layer_before_the_shuffle_is_the_papers_after_it(shape: tuple
     ):
         torch.testing.assert_close(mine, reference)
     torch.testing.assert_close(step.for_serving()(features), theirs)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_fast_is_served_to_the_last_bit_with_less_memory(scale: int, tmp_path: Path) -> None:
+    network = trained("fast", {"layers": 3, "filters": 8}, scale)
+    image = torch.rand(2, 3, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(network.for_serving()(image), network(image))
+    bytes_per_pixel = []
+    for name, form in (("plain", network), ("served", network.for_serving())):
+        write_onnx(for_bytes(to_onnx(form)), tmp_path / f"{name}.onnx")
+        bytes_per_pixel.append(activation_bytes_per_pixel(tmp_path / f"{name}.onnx"))
+    # The repeated colours: three planes of floats at the size of the result.
+    assert bytes_per_pixel[0] - bytes_per_pixel[1] >= 3 * 4 * scale**2 - 3 * 4 - 8
 
 
 def test_before_shuffle_puts_each_tap_where_the_design_says() -> None:
