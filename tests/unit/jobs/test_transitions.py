@@ -153,6 +153,21 @@ def test_what_our_script_queues_is_what_arq_would(bench: Callable[..., Any]) -> 
     inside(bench, body)
 
 
+def test_every_worker_takes_another_task_however_many_are_in_hand(bench: Callable[..., Any]) -> None:
+    async def body(b: Bench, run: Scripts) -> None:
+        job = await submit(b)
+        await prepared(run, job, 250)
+        queued = await queue_of(b)
+        await b.redis.zadd(keys.QUEUE, {queued[-1]: 4e12})  # put off until another time
+        taken = [(await run("take", 60_000))[0] for _ in range(249)]
+        assert taken == queued[:-1]
+        assert await run("take", 60_000) == []
+        await b.redis.delete("arq:in-progress:" + queued[230])  # as the janitor does when its worker died
+        assert (await run("take", 60_000))[0] == queued[230]
+
+    inside(bench, body)
+
+
 def test_a_small_job_does_not_wait_for_a_large_one(bench: Callable[..., Any]) -> None:
     async def body(b: Bench, run: Scripts) -> None:
         large = await submit(b)
