@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 export CHETKO_HOST ?= 127.0.0.1
 export CHETKO_PORT ?= 8000
 
-.PHONY: run test install serving format lint bench bench-queue bench-srresnet bench-training load docker-test docker-requirements k8s-check \
-  docs clients fuzz chaos check \
+.PHONY: run test install serving format lint bench bench-queue bench-srresnet bench-training bench-quality load \
+  docker-test docker-requirements k8s-check docs clients fuzz chaos check \
   openapi test-s3 page-tools page-types bench-page screenshots clean help
 .DEFAULT_GOAL := help
 
@@ -127,6 +127,9 @@ bench-srresnet: install ## SRResNet as it is served beside its plain export: sam
 
 bench-training: install ## the training loop beside bare training steps, side by side in one run
 	$(BIN)/python -m benchmarks.training
+
+bench-quality: install ## every shipped model measured anew on ../shared/benchmarks; fails if a manifest lies
+	$(BIN)/python -m benchmarks.quality
 
 bench-page: install ## browser memory and frame times while a 12-megapixel photo goes through the page
 	$(BIN)/python -m benchmarks.page

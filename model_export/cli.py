@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from model_export.export import EXAMPLES, ExportError, Source, Wishes, export
+from model_export.export import EXAMPLES, SCALES, ExportError, Source, Wishes, export
 from model_export.foreign import ForeignError, read_tensors, recognise
 from model_export.lpips import FOLDER, LpipsProofError, export_lpips
 from model_export.manifest import KINDS, Words
@@ -19,6 +19,7 @@ from training.checkpoint import CheckpointError, load_checkpoint, network_of
 from training.evaluation.datasets import DatasetError, pictures_in
 from training.evaluation.lpips import FILE as LPIPS_FILE
 from training.evaluation.lpips import find_lpips_weights
+from training.networks.bicubic import Bicubic
 from training.weights import WeightsError
 
 
@@ -28,6 +29,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--from-pth", type=Path, metavar="FILE",
         help="weights of another project instead: .pth or .safetensors of SRVGGNetCompact, MSRResNet or SRResNet",
+    )  # fmt: skip
+    top.add_argument(
+        "--bicubic", type=int, choices=SCALES, metavar="SCALE",
+        help="export bicubic enlargement instead, which has nothing to learn: the baseline of every table",
     )  # fmt: skip
     top.add_argument(
         "--lpips", nargs="?", type=Path, const=Path(), metavar="FILE",
@@ -85,11 +90,22 @@ def foreign(options: argparse.Namespace) -> Source:
     )
 
 
+def interpolation(scale: int) -> Source:
+    """Bicubic enlargement, which nobody trained."""
+    return Source(Bicubic(scale), scale, {"network": "bicubic"}, {}, trainable=False)
+
+
+def _source(options: argparse.Namespace) -> Source:
+    if options.bicubic:
+        return interpolation(options.bicubic)
+    return foreign(options) if options.from_pth else trained(options)
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command ``chetko-export``; returns the exit code: 1 for what it cannot do, 3 for a worse model."""
     options = parser().parse_args(argv)
-    if [options.checkpoint, options.from_pth, options.lpips].count(None) != 2:
-        parser().error("say what to export: a CHECKPOINT of chetko-train, or --from-pth FILE, or --lpips")
+    if [options.checkpoint, options.from_pth, options.bicubic, options.lpips].count(None) != 3:
+        parser().error("say what to export: a CHECKPOINT of chetko-train, --from-pth FILE, --bicubic SCALE or --lpips")
     if options.lpips is None and not options.output and not options.to_pth:
         parser().error("say where to: -o DIR for the service, --to-pth FILE for other programs, or both")
     for name in ("title", "description"):
@@ -99,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.lpips is not None:
             print(_export_lpips(options))
             return 0
-        source = foreign(options) if options.from_pth else trained(options)
+        source = _source(options)
         if options.to_pth:
             torch.save({"params": to_srvgg(source.network)}, options.to_pth)
             print(f"{options.to_pth}: SRVGGNetCompact")

@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         doubtful = list(doubts(rows))
         for path in options.output:
             path.write_text(_content(path, rows, doubtful, page), encoding="utf-8")
-    except (CheckpointError, DatasetError, OSError, ValueError, WeightsError) as error:
+    except (CheckpointError, DatasetError, ImportError, OSError, ValueError, WeightsError) as error:
         print(f"chetko-evaluate: {error}", file=sys.stderr)
         return 1
     print(as_table(rows))

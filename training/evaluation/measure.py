@@ -33,7 +33,8 @@ class Row:
     picture: str | None
     psnr: float
     """dB, on luma, ``scale`` pixels shaved."""
-    ssim: float
+    ssim: float | None
+    """None where only means were published."""
     lpips: float | None
     """None for published rows, and for pictures under 31 px."""
     seconds_per_megapixel: float | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.checkpoint import CheckpointError, load_checkpoint, network_of
-from training.evaluation.classical import CLASSICAL
+from training.evaluation.classical import CLASSICAL, restorer_of
 from training.evaluation.restore import Restorer, bicubic_restorer, onnx_restorer, torch_restorer
 
 SHIPPED = Path(__file__).parents[2] / "app" / "models"
@@ -47,8 +47,7 @@ def method_named(name: str, scale: int) -> Method:
     if name == BICUBIC:
         return bicubic(scale)
     if name in CLASSICAL:
-        title, make = CLASSICAL[name]
-        return Method(name, title, make(scale))
+        return Method(name, CLASSICAL[name].title, restorer_of(name, scale))
     if (SHIPPED / name).is_dir() and path.parent == Path():
         return _folder(SHIPPED / name, scale)
     raise CheckpointError(f"{name} does not exist, and is none of {', '.join([BICUBIC, *shipped_names(), *CLASSICAL])}")

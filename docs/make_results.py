@@ -1,0 +1,151 @@
+"""Makes docs/results.md and its pictures from the shipped models: ``.venv/bin/python -m docs.make_results``.
+
+Needs ``make install`` and ../shared. Takes minutes; run again on the same machine it changes nothing. The rows of the
+classical methods, which take hours, are read from docs/classical/*.json, which chetko-evaluate wrote:
+``chetko-evaluate kim --data ../shared/benchmarks/Set5 --scale 4 -o docs/classical/kim-Set5-x4.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from training.evaluation.classical import CLASSICAL
+from training.evaluation.cli import TEXT, doubts
+from training.evaluation.datasets import examples_of, read_picture
+from training.evaluation.lpips import distance
+from training.evaluation.measure import Row, measure, published_rows
+from training.evaluation.methods import BICUBIC, SHIPPED, Method, bicubic, method_named, shipped_names
+from training.evaluation.report import as_markdown
+from training.evaluation.strip import Region, strip
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+PUBLISHED = SHARED / "benchmarks" / "published_per_image.json"
+MEASURED = ROOT / "docs" / "classical"
+SETS = ("Set5", "Set14", "BSD100")
+
+ORIGINAL = {
+    "SRResNet of the original": {2: (36.87, 32.84, 31.97), 4: (31.05, 28.12, 27.15)},
+    "SRGAN of the original": {2: (34.17, 31.25, 29.89), 4: (29.20, 26.11, 26.03)},
+}
+"""Means that the 2017 thesis tells, PSNR on the three sets."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A region to look at."""
+
+    name: str
+    caption: str
+    picture: Path
+    region: Region
+    crop: Region | None = None
+    """Of a large picture only this is taken."""
+    damaged: int | None = None
+
+
+GB82, BUDGIE = SHARED / "photos" / "gb82", SHARED / "photos" / "budgie"
+PIECES = (
+    Piece("face", "A face.", GB82 / "girl-lossless_b6255b.jpg", (332, 84, 160, 160)),
+    Piece("text", "Text: a held-out page.", TEXT / "03.png", (0, 40, 160, 160)),
+    Piece("fur", "Fur.", GB82 / "dog-lossless_c42673.jpg", (140, 120, 160, 160)),
+    Piece("architecture", "Architecture.", BUDGIE / "roman-colosseum_93038c.jpg", (160, 160, 160, 160),
+          crop=(320, 360, 480, 480)),
+    Piece("jpeg", "Damaged: the small picture was saved as a JPEG of quality 30.", GB82 / "girl-lossless_b6255b.jpg",
+          (332, 84, 160, 160), damaged=30),
+    Piece("night", "A city at night.", GB82 / "city-lossless_f6ea40.jpg", (60, 140, 160, 160)),
+)  # fmt: skip
+
+HEAD = """\
+# Results
+Made by `.venv/bin/python -m docs.make_results` from the models in `app/models`; needs `../shared`. `make bench-quality`
+measures the same and fails if a manifest lies.
+
+## The table
+*Italics*: published by others, not computed here. The bicubic row is computed and equals the published one within
+0.01 dB in all six columns: that is the proof of the protocol. Names that tell a training time or a part of a method are
+ours to say that it is not what the paper built. `text` is eight pages in fonts and words that no training page has.
+NIQE is not measured: the kept libraries that have it (pyiqa, and piq for others of its kind) need torchvision.
+
+"""
+
+TAIL = """\
+## The pictures
+x4, at their own pixels; under each PSNR on luma and LPIPS (lower is closer) of the region. The photographs are CC0
+(gianni-rosato/gb82-image-set, BuddiesOfBudgie/budgie-backgrounds); they took no part in training, some chose the best
+checkpoint. For another region:
+
+```sh
+.venv/bin/python -m training.evaluation.strip PICTURE espcn srcnn fast --region LEFT TOP WIDTH HEIGHT -o strip.png
+```
+"""
+
+
+def shipped(scale: int) -> list[Method]:
+    """The shipped models but for ``bicubic``, in whose place the protocol's own stands."""
+    return [
+        method_named(str(SHIPPED / name), scale)
+        for name in shipped_names()
+        if name != BICUBIC and (SHIPPED / name / f"x{scale}.onnx").is_file()
+    ]
+
+
+def table() -> str:
+    """The Markdown tables. Raises ``SystemExit`` when the bicubic row is not the published one."""
+    lpips = distance()
+    rows: list[Row] = []
+    for scale in (2, 4):
+        places = {name: SHARED / "benchmarks" / name for name in SETS} | {"text": TEXT}
+        sets = {name: examples_of(place, scale) for name, place in places.items()}
+        methods = [bicubic(scale), *shipped(scale)]
+        for name, examples in sets.items():
+            rows += measure(methods, name, examples, scale, lpips=lpips)
+        rows += [row for row in classical() if row.scale == scale]
+        for name, examples in sets.items():
+            rows += published_rows(PUBLISHED, name, examples, scale)
+        rows += [
+            Row(title, title, "published", scale, name, "mean", psnr[index], None, None, None)
+            for title, psnr in ((title, told[scale]) for title, told in ORIGINAL.items())
+            for index, name in enumerate(SETS)
+        ]
+    for sentence in doubts(rows):
+        raise SystemExit(f"make_results: {sentence}")
+    return as_markdown(rows, speed=False)
+
+
+def classical() -> list[Row]:
+    """The rows that ``chetko-evaluate`` measured of the classical methods."""
+    names = [field.name for field in fields(Row)]
+    rows = [
+        Row(**{name: row[name] for name in names} | {"title": CLASSICAL[row["method"]].title})
+        for path in sorted(MEASURED.glob("*.json"))
+        for row in json.loads(path.read_text("utf-8"))["pictures"]
+        if row["method"] != BICUBIC
+    ]
+    return sorted(rows, key=lambda row: list(CLASSICAL).index(row.method))
+
+
+def pictures() -> str:
+    """Writes docs/images/results-*.png; returns the Markdown that shows them."""
+    lpips, methods = distance(), [bicubic(4), *shipped(4)]
+    shown = []
+    for piece in PIECES:
+        sharp = read_picture(piece.picture)
+        if piece.crop:
+            left, top, width, height = piece.crop
+            sharp = sharp[top : top + height, left : left + width]
+        made = strip(sharp, piece.region, methods, 4, lpips=lpips, damaged=piece.damaged)
+        made.save(ROOT / "docs" / "images" / f"results-{piece.name}.png", optimize=True)
+        shown.append(f"![{piece.caption}](images/results-{piece.name}.png)\n\n*{piece.caption}*\n")
+    return "\n".join(shown)
+
+
+def main() -> None:
+    content = f"{HEAD}{table()}\n{TAIL}\n{pictures()}"
+    (ROOT / "docs" / "results.md").write_text(content, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
