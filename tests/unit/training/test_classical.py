@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.training.test_loop import scene
+from tests.unit.training.scenes import scene
 from training.evaluation.classical import CLASSICAL, kim
 from training.evaluation.classical.luma import WEIGHTS, Patches, back_project, resize
 from training.evaluation.classical.self_similar import SELFEX, grow
