@@ -67,7 +67,8 @@ measures the same and fails if a manifest lies.
 *Italics*: published by others, not computed here. The bicubic row is computed and equals the published one within
 0.01 dB in all six columns: that is the proof of the protocol. Names that tell a training time or a part of a method are
 ours to say that it is not what the paper built. `text` is eight pages in fonts and words that no training page has.
-NIQE is not measured: the kept libraries that have it (pyiqa, and piq for others of its kind) need torchvision.
+The classical methods were computed by `.venv/bin/chetko-evaluate` into `docs/classical`. What the measures see and
+miss, and why NIQE is not among them: [criteria.md](criteria.md).
 
 """
 

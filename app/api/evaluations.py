@@ -30,6 +30,7 @@ from app.inference.registry import Registry, Variant
 router = APIRouter(tags=["evaluations"])
 
 MAX_MODELS = 8
+_BICUBIC_NAME = "bicubic"
 _BICUBIC = TextDocument(en="Bicubic", ru="Бикубическая")
 _Image = Field(description="PNG as a data: URL.", examples=["data:image/png;base64,iVBORw0KGgo="])
 
@@ -47,7 +48,8 @@ class EvaluationQuery(BaseModel):
         None,
         min_length=1,
         max_length=600,
-        description=f"Names of up to {MAX_MODELS} models, separated by commas; without it all that have the scale.",
+        description=f"Names of up to {MAX_MODELS} models, separated by commas; without it all that have the scale. "
+        "Bicubic is always measured, once.",
         examples=["fast"],
     )
     scale: Annotated[Literal[2, 4], BeforeValidator(_whole)] = Field(
@@ -156,10 +158,13 @@ async def create_evaluation(
 
 
 def _variants(query: EvaluationQuery, registry: Registry) -> list[Variant]:
+    # The row that every answer begins with stands for a model of its name: two rows of one name would say nothing more.
     if query.models is None:
-        names = [manifest.name for manifest in registry.models() if query.scale in manifest.scales][:MAX_MODELS]
+        names = [manifest.name for manifest in registry.models() if query.scale in manifest.scales]
+        names = [name for name in names if name != _BICUBIC_NAME][:MAX_MODELS]
     else:
         names = list(dict.fromkeys(name.strip() for name in query.models.split(",")))
+        names = [name for name in names if name != _BICUBIC_NAME]
     if len(names) > MAX_MODELS:
         raise InvalidOptionProblem(f"models names {len(names)} models; name {MAX_MODELS} at most.", limit=MAX_MODELS)
     return [registry.find(name, query.scale) for name in names]
@@ -180,7 +185,7 @@ def _document(found: Evaluation) -> EvaluationDocument:
 def _method(restored: Restored) -> MethodDocument:
     manifest = None if restored.variant is None else restored.variant.manifest
     return MethodDocument(
-        name="bicubic" if manifest is None else manifest.name,
+        name=_BICUBIC_NAME if manifest is None else manifest.name,
         kind="baseline" if manifest is None else manifest.kind,
         title=_BICUBIC if manifest is None else TextDocument(en=manifest.title.en, ru=manifest.title.ru),
         psnr=None if restored.psnr is None else round(restored.psnr, 3),

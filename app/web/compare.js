@@ -7,8 +7,6 @@ import { modelScale } from "./options.js";
 import { UndecodableError, bicubicOf, cropOf } from "./pictures.js";
 import { Strip, pendingPanel } from "./strip.js";
 
-/** @typedef {import("./types.js").Model} Model */
-
 const WIDTH = 104; // source pixels of the region
 const HEIGHT = 78;
 const MARGIN = 24; // more than any model's halo: the region then comes out as in the whole picture
@@ -92,7 +90,7 @@ export class Compare {
     signal.throwIfAborted();
     this.strip.add({ label: TEXT().stage.bicubic, caption: words.others, image: await cut(bicubic.levels[0]) });
     for (const level of bicubic.levels) level.close();
-    const models = inOrder(this.options.models).filter((model) => model.scales.some((each) => each.scale === scale));
+    const models = this.options.compared.filter((model) => model.scales.some((each) => each.scale === scale));
     for (const model of models) {
       const label = chosen(model.title);
       say(words.running({ name: label }));
@@ -118,9 +116,6 @@ export class Compare {
     this.strip.pick(chosenOne > 0 ? chosenOne : best);
   }
 }
-
-/** @param {Model[]} models baselines first, as in the tables of the field */
-const inOrder = (models) => [...models].sort((a, b) => Number(b.kind === "baseline") - Number(a.kind === "baseline"));
 
 /**
  * The region of the source in the middle of what is seen.

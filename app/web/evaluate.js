@@ -55,10 +55,9 @@ export class Evaluate {
     say(TEXT().evaluate.running({ name: file.name }));
     try {
       const scale = Number(inputById("evaluate-scale").value);
-      const { offered, models: all } = this.options;
-      const models = [...new Set([...offered, ...all])]
+      const models = this.options.compared
         .filter((model) => model.scales.some((each) => each.scale === scale))
-        .slice(0, MOST_MODELS);
+        .slice(-MOST_MODELS);
       const answer = await evaluate(file, { scale, models: models.map((model) => model.name), signal: running.signal });
       await this.#panels(answer, running.signal);
       this.#shown = answer;
@@ -88,7 +87,8 @@ export class Evaluate {
     }
     const image = await middleOf(typeof original === "string" ? original : original.image, signal);
     this.strip.add({ label: TEXT().evaluate.original, caption: "", image });
-    this.strip.pick(Math.max(0, answer.methods.length - 1));
+    const chosenOne = answer.methods.findIndex((method) => method.name === this.options.model?.name);
+    this.strip.pick(chosenOne < 0 ? answer.methods.length - 1 : chosenOne);
     this.strip.pick(answer.methods.length);
   }
 

@@ -63,6 +63,15 @@ export class Options {
     return used.length ? used : this.models;
   }
 
+  /**
+   * Those to compare, baselines first, as in the tables of the field. Not the one in which nothing was trained: bicubic
+   * stands beside them anyway.
+   */
+  get compared() {
+    const networks = this.models.filter((model) => model.scales.some((each) => each.parameters > 0));
+    return networks.sort((a, b) => Number(b.kind === "baseline") - Number(a.kind === "baseline"));
+  }
+
   /** @param {Model[]} models */
   setModels(models) {
     this.models = models;

@@ -70,6 +70,12 @@ def test_all_models_with_the_scale_are_measured_where_none_is_named(server: Live
     assert {each["name"] for each in document["methods"]} == {"bicubic", "net", "nearest"}
 
 
+@pytest.mark.parametrize("query", ["scale=2&models=nearest,bicubic", "scale=2&models=bicubic"])
+def test_bicubic_is_measured_once_also_where_it_is_named(server: Live, query: str) -> None:
+    names = [each["name"] for each in ask(server, png(60, 60), query).json()["methods"]]
+    assert names == ["bicubic", *(["nearest"] if "nearest" in query else [])]
+
+
 @pytest.mark.parametrize(
     ("picture", "query", "status", "code"),
     [

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,9 +14,21 @@ from training.evaluation.methods import method_named
 from training.evaluation.restore import bicubic_restorer, scores
 from training.resize import matlab_resize, shrink
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 def luma_of(picture: np.ndarray) -> np.ndarray:
     return 16 + picture.astype(np.float32) @ WEIGHTS
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_only_what_is_as_good_as_the_paper_bears_its_name_alone(name: str) -> None:
+    """By what ``chetko-evaluate NAME --data ../shared/benchmarks/Set5 --scale 4 -o docs/classical/...`` measured."""
+    means = json.loads((ROOT / f"docs/classical/{name}-Set5-x4.json").read_text())["means"]
+    (psnr,) = [row["psnr"] for row in means if row["method"] == name]
+    entry = CLASSICAL[name]
+    assert entry.title.startswith(entry.paper)
+    assert entry.title != entry.paper or abs(psnr - entry.published) <= 0.3
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
