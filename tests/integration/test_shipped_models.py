@@ -74,6 +74,11 @@ def test_the_manifest_tells_the_truth_about_quality(engine: Engine, name: str, s
     assert measured["ssim"] == pytest.approx(told["ssim"], abs=0.001)
 
 
+def test_all_that_is_shipped_stays_small() -> None:
+    """40 MB of weights at most: who clones the repository or pulls the image pays for all of them."""
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) <= 40e6
+
+
 def enlarged(engine: Engine, image: Image.Image, **options: object) -> Image.Image:
     source, target = io.BytesIO(), io.BytesIO()
     image.save(source, "PNG")
