@@ -1,7 +1,9 @@
 """Makes docs/results.md and its pictures from the shipped models: ``.venv/bin/python -m docs.make_results``.
 
-Needs ``make install`` and ../shared. Takes minutes; run again on the same machine it changes nothing. The rows of the
-classical methods, which take hours, are read from docs/classical/*.json, which chetko-evaluate wrote:
+Needs ``make install`` and ../shared. Takes a minute or two; run again on the same machine it changes nothing. Figures
+on the public sets are those of the manifests, which chetko-export measured and ``make bench-quality`` measures anew;
+text and pictures are computed here. The rows of the classical methods, which take hours, are read from
+docs/classical/*.json, which chetko-evaluate wrote:
 ``chetko-evaluate kim --data ../shared/benchmarks/Set5 --scale 4 -o docs/classical/kim-Set5-x4.json``.
 """
 
@@ -16,7 +18,7 @@ from training.evaluation.cli import TEXT, doubts
 from training.evaluation.datasets import examples_of, read_picture
 from training.evaluation.lpips import distance
 from training.evaluation.measure import Row, measure, published_rows
-from training.evaluation.methods import BICUBIC, SHIPPED, Method, bicubic, method_named, shipped_names
+from training.evaluation.methods import BICUBIC, SHIPPED, Method, method_named, shipped_names
 from training.evaluation.report import as_markdown
 from training.evaluation.strip import Region, strip
 
@@ -60,15 +62,15 @@ PIECES = (
 
 HEAD = """\
 # Results
-Made by `.venv/bin/python -m docs.make_results` from the models in `app/models`; needs `../shared`. `make bench-quality`
-measures the same and fails if a manifest lies.
+Made by `.venv/bin/python -m docs.make_results` from the models in `app/models`; needs `../shared`.
 
 ## The table
-*Italics*: published by others, not computed here. The bicubic row is computed and equals the published one within
-0.01 dB in all six columns: that is the proof of the protocol. Names that tell a training time or a part of a method are
-ours to say that it is not what the paper built. `text` is eight pages in fonts and words that no training page has.
-The classical methods were computed by `.venv/bin/chetko-evaluate` into `docs/classical`. What the measures see and
-miss, and why NIQE is not among them: [criteria.md](criteria.md).
+*Italics*: published by others, not computed here. Shipped models have the figures of their manifests, measured by
+`chetko-export`; `make bench-quality` measures them anew and fails if one is off by more than 0.01 dB. The bicubic row,
+computed too, equals the published one within 0.01 dB in all six columns: that is the proof of the protocol. Names that
+tell a training time or a part of a method are ours, to say that it is not what the paper built. `text` is eight pages
+in fonts and words that no training page has. The classical methods were computed by `.venv/bin/chetko-evaluate` into
+`docs/classical`. What the measures see and miss, and why NIQE is not among them: [criteria.md](criteria.md).
 
 """
 
@@ -79,36 +81,46 @@ x4, at their own pixels; under each PSNR on luma and LPIPS (lower is closer) of 
 checkpoint. For another region:
 
 ```sh
-.venv/bin/python -m training.evaluation.strip PICTURE espcn srcnn fast --region LEFT TOP WIDTH HEIGHT -o strip.png
+.venv/bin/python -m training.evaluation.strip PICTURE espcn fast --region LEFT TOP WIDTH HEIGHT -o strip.png
 ```
 """
 
 
 def shipped(scale: int) -> list[Method]:
-    """The shipped models but for ``bicubic``, in whose place the protocol's own stands."""
+    """The shipped models that have the scale, baselines first."""
     return [
         method_named(str(SHIPPED / name), scale)
         for name in shipped_names()
-        if name != BICUBIC and (SHIPPED / name / f"x{scale}.onnx").is_file()
+        if (SHIPPED / name / f"x{scale}.onnx").is_file()
     ]
+
+
+def told(method: Method, scale: int) -> list[Row]:
+    """What a shipped model's manifest says of the public sets."""
+    manifest = json.loads((SHIPPED / method.name / "manifest.json").read_text("utf-8"))
+    measured = manifest["scales"][str(scale)]["measured"]
+    return [
+        Row(
+            method.name, method.title, "computed", scale, name, "mean",
+            measured[name]["psnr"], measured[name]["ssim"], measured[name]["lpips"], None,
+        )
+        for name in SETS
+    ]  # fmt: skip
 
 
 def table() -> str:
     """The Markdown tables. Raises ``SystemExit`` when the bicubic row is not the published one."""
-    lpips = distance()
     rows: list[Row] = []
     for scale in (2, 4):
-        places = {name: SHARED / "benchmarks" / name for name in SETS} | {"text": TEXT}
-        sets = {name: examples_of(place, scale) for name, place in places.items()}
-        methods = [bicubic(scale), *shipped(scale)]
-        for name, examples in sets.items():
-            rows += measure(methods, name, examples, scale, lpips=lpips)
+        methods = shipped(scale)
+        rows += [row for method in methods for row in told(method, scale)]
+        rows += measure(methods, "text", examples_of(TEXT, scale), scale, lpips=distance())
         rows += [row for row in classical() if row.scale == scale]
-        for name, examples in sets.items():
-            rows += published_rows(PUBLISHED, name, examples, scale)
+        for name in SETS:
+            rows += published_rows(PUBLISHED, name, examples_of(SHARED / "benchmarks" / name, scale), scale)
         rows += [
-            Row(title, title, "published", scale, name, "mean", psnr[index], None, None, None)
-            for title, psnr in ((title, told[scale]) for title, told in ORIGINAL.items())
+            Row(title, title, "published", scale, name, "mean", psnr[scale][index], None, None, None)
+            for title, psnr in ORIGINAL.items()
             for index, name in enumerate(SETS)
         ]
     for sentence in doubts(rows):
@@ -130,7 +142,7 @@ def classical() -> list[Row]:
 
 def pictures() -> str:
     """Writes docs/images/results-*.png; returns the Markdown that shows them."""
-    lpips, methods = distance(), [bicubic(4), *shipped(4)]
+    lpips, methods = distance(), shipped(4)
     shown = []
     for piece in PIECES:
         sharp = read_picture(piece.picture)
