@@ -27,7 +27,6 @@ class Entry(NamedTuple):
 
 
 CLASSICAL = {
-    "scsr": Entry("ScSR, fitted to residuals", "scsr", "ScSR", 29.07),
     "glasner": Entry("Glasner, cross-scale part", "self_similar", "Glasner", 28.84),
     "kim": Entry("Kim", "kim", "Kim", 30.07),
     "selfex": Entry("SelfEx, patch search only", "self_similar", "SelfEx", 30.33),

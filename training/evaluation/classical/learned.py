@@ -1,7 +1,7 @@
-"""What the learning classical methods learn from, and where it is kept.
+"""What the learning classical method learns from, and where it is kept.
 
 ``python -m training.evaluation.classical.learned PACK`` learns it anew from a pack of photographs that holds no
-test picture (``chetko-pack --exclude-like``); ``--method`` and ``--scale`` choose some of it.
+test picture (``chetko-pack --exclude-like``).
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.classical import kim, scsr
+from training.evaluation.classical import kim
 from training.evaluation.classical.luma import WEIGHTS, Plane, resize
 from training.pack import Pack
 from training.resize import shrink
 
-LEARNING = {"kim": kim, "scsr": scsr}
-"""Name -> the module that learns it and names its files."""
 PHOTOS = 80
 EDGE = 288
 """Of so many photographs the central square of this many pixels."""
@@ -40,14 +38,10 @@ def planes(pack: Pack, scale: int) -> Iterator[tuple[Plane, Plane]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.evaluation.classical.learned", description=__doc__)
     parser.add_argument("pack", type=Path, help="made by chetko-pack, without test pictures")
-    parser.add_argument("--method", nargs="+", choices=LEARNING, default=list(LEARNING))
-    parser.add_argument("--scale", nargs="+", type=int, choices=(2, 4), default=[2, 4])
     options = parser.parse_args()
     pack = Pack(options.pack)
-    for scale in options.scale:
-        pairs = list(planes(pack, scale))
-        for name in options.method:
-            save(LEARNING[name].learn(pairs, scale), LEARNING[name].file(scale))
+    for scale in (2, 4):
+        save(kim.learn(list(planes(pack, scale)), scale), kim.file(scale))
 
 
 def save(arrays: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
