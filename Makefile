@@ -83,7 +83,8 @@ COMPILE := $(VENV)/ops/bin/uv pip compile --quiet --generate-hashes --python-ver
 
 clients: install ## generate the Python and TypeScript clients from docs/openapi.json into clients/
 	rm -rf clients/python
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/openapi-python-client generate --path docs/openapi.json \
+	$(BIN)/python clients/python_document.py docs/openapi.json clients/python-document.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/openapi-python-client generate --path clients/python-document.json \
 	  --config clients/python-client.yml --output-path clients/python
 	cd clients/typescript && npm ci && npm run generate
 

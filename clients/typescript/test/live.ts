@@ -78,7 +78,7 @@ const { data: job } = await jobsCreate({
 });
 const { stream } = await jobsEvents({ client, path: { job_id: job.id } });
 let last = "";
-for await (const event of stream) last = (event as unknown as JobDocument).state;
+for await (const event of stream) last = event.state;
 assert.equal(last, "succeeded");
 assert.equal((await ended(job.id)).result?.media_type, "image/png");
 const { data: result } = await jobsResult({ client, path: { job_id: job.id }, throwOnError: true });
