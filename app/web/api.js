@@ -37,7 +37,7 @@ export async function call(address, how = {}) {
     throw new ProblemError({ code: "unreachable" });
   }
   if (response.ok) return response;
-  const problem = await problemOf(response.status, () => response.json());
+  const problem = await problemOf(response.status, () => response.json(), response.headers.get("Retry-After"));
   if (wantsKey(problem) && (await gate.ask())) return call(address, how);
   throw new ProblemError(problem);
 }
@@ -53,6 +53,9 @@ export async function discover() {
   if (!(await gate.ask())) throw new ProblemError({ status: 401, code: "needs_key" });
   return (await call("/v1")).json();
 }
+
+/** @returns {Promise<import("./types.js").CallerLimits>} */
+export const callerLimits = async () => (await call("/v1/limits")).json();
 
 /** @returns {Promise<import("./types.js").Model[]>} the default one first */
 export const listModels = async () => (await (await call("/v1/models")).json()).models;
@@ -138,7 +141,9 @@ function sendOnce(card, file, { onSent, signal }, asJob) {
     request.onload = async () => {
       const read = async () => JSON.parse(await request.response.text());
       if (request.status === 202) resolve({ job: await read() });
-      else if (request.status !== 200) reject(new ProblemError(await problemOf(request.status, read)));
+      else if (request.status !== 200) {
+        reject(new ProblemError(await problemOf(request.status, read, request.getResponseHeader("Retry-After"))));
+      }
       else {
         resolve({
           blob: request.response,
@@ -198,13 +203,15 @@ export async function signIn(key) {
 /**
  * @param {number} status
  * @param {() => Promise<any>} read
+ * @param {string | null} [retryAfter] the header: seconds
  * @returns {Promise<Problem>}
  */
-async function problemOf(status, read) {
+async function problemOf(status, read, retryAfter = null) {
+  const told = retryAfter && /^\d+$/.test(retryAfter) ? { status, retry_after: Number(retryAfter) } : { status };
   try {
-    return { status, ...(await read()) };
+    return { ...told, ...(await read()) };
   } catch {
-    return { status };
+    return told;
   }
 }
 

@@ -164,8 +164,10 @@ export function statusText(card) {
   const left = card.job?.seconds_left;
   const time = left ? ` ${words.left({ time: secondsText(Math.ceil(left)) })}` : "";
   switch (card.state) {
-    case "waiting":
-      return words.waiting;
+    case "waiting": {
+      const pause = Math.ceil(((card.resumes ?? 0) - Date.now()) / 1000);
+      return pause > 0 ? words.pausing({ time: secondsText(pause) }) : words.waiting;
+    }
     case "sending":
       return card.progress === 1 ? words.working : words.sending({ percent: numberText((card.progress ?? 0) * 100) });
     case "queued":

@@ -1,7 +1,7 @@
 // Puts the page's parts together.
 
 import { listenCopy, renderCommand, renderTable } from "./about.js";
-import { ProblemError, discover, listModels, queryOf, shareJob } from "./api.js";
+import { ProblemError, callerLimits, discover, listModels, queryOf, shareJob } from "./api.js";
 import { Cards } from "./cards.js";
 import { Compare } from "./compare.js";
 import { curlFor } from "./curl.js";
@@ -9,7 +9,7 @@ import { announce, button, byId, inputById, save } from "./dom.js";
 import { Evaluate } from "./evaluate.js";
 import { TEXT, applyLanguage, bytesText, chosen, locale, problemText, setLanguage } from "./i18n.js";
 import { listen, mayBePicture } from "./intake.js";
-import { Options } from "./options.js";
+import { Options, outputSize } from "./options.js";
 import "./session.js";
 import { Showing } from "./showing.js";
 import { learn } from "./speed.js";
@@ -36,6 +36,8 @@ let awaited = null;
 let loading = false;
 /** Above that the service makes a job of it, whatever it is asked for. */
 let synchronousPixels = Infinity;
+/** Whether callers must show a key. */
+let needsKey = false;
 
 const cards = new Cards({
   look,
@@ -204,15 +206,24 @@ async function share(card) {
 
 function renderAbout() {
   const card = work.cards.find((each) => each.state === "succeeded") ?? work.cards[0];
-  const size = card?.result ?? { width: 0, height: 0 };
   renderCommand(
     curlFor(location.origin, {
       name: card?.name ?? "photo.jpg",
       choice: card?.choice ?? options.choice,
-      result: card?.result ?? (card ? null : { name: "big.jpg" }),
-      tooLarge: size.width * size.height > synchronousPixels,
+      result: card?.result ?? null,
+      asJob: card ? becomesJob(card) : false,
+      needsKey,
     }),
   );
+}
+
+/** Whether the service makes a job of it, or may: an animation's frames count together. @param {Card} card */
+function becomesJob({ name, type, width, height, choice, result }) {
+  const size = result?.width ? result : outputSize({ width: width ?? 0, height: height ?? 0 }, choice);
+  const source = `${type} ${name}`.toLowerCase();
+  const moves = result ? /gif|apng/.test(result.media_type) : /gif/.test(source);
+  const mayMove = /webp/.test(source) && (!result || /webp/.test(result.media_type));
+  return size.width * size.height > synchronousPixels || moves || mayMove;
 }
 
 function renderTrouble() {
@@ -224,8 +235,10 @@ async function loadModels() {
   if (loading) return;
   loading = true;
   try {
-    const { limits } = await discover();
+    const { limits, authentication } = await discover();
     work.limits = limits;
+    needsKey = authentication.required;
+    work.setMostJobs((await callerLimits()).max_jobs);
     synchronousPixels = limits.sync_max_output_pixels;
     options.setModels(await listModels());
     renderTable(options.models);

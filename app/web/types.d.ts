@@ -7,6 +7,8 @@ export interface Problem {
   detail?: string;
   limit?: number;
   allowed?: string[];
+  /** Seconds, from the answer's Retry-After. */
+  retry_after?: number;
 }
 
 export interface BothTexts {
@@ -18,6 +20,12 @@ export interface BothTexts {
 export interface Discovery {
   authentication: { required: boolean; signed_in: boolean };
   limits: { max_body_bytes: number; max_input_pixels: number; sync_max_output_pixels: number };
+}
+
+/** `GET /v1/limits`. */
+export interface CallerLimits {
+  /** Unfinished at once; null without a limit. */
+  max_jobs: number | null;
 }
 
 /** One test set's means: dB, 0..1, distance (smaller is nearer). */
@@ -128,6 +136,8 @@ export interface Card {
   notices: string[];
   /** Seconds from the end of sending to the result. */
   seconds: number | null;
+  /** Milliseconds since 1970: until then the service wants nothing of us. Only of a card that it sent away. */
+  resumes?: number;
 }
 
 /** Where a picture is looked at: the point of it (in its pixels) in the upper left, and canvas pixels per pixel. */

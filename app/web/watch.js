@@ -8,6 +8,8 @@ import { ProblemError, getJob } from "./api.js";
 
 const STREAMS = 2;
 const POLL_MS = 2500;
+/** Asked about at a time, in turn: a hundred jobs must not use up what a key may ask in a minute. */
+const POLLED = 4;
 const FINAL = new Set(["succeeded", "failed", "cancelled", "expired"]);
 
 /** @param {Job} job */
@@ -18,6 +20,7 @@ const watched = new Map();
 /** @type {Map<string, EventSource>} */
 const streams = new Map();
 let polling = 0;
+let askedLast = "";
 
 /**
  * Tells of every change until the job is over, over lost connections too. `lost`: the service does not know it (any more).
@@ -39,12 +42,13 @@ export function unwatch(id) {
   fill();
 }
 
-function fill() {
+/** @param {number} [pause] milliseconds until the others are asked about */
+function fill(pause = POLL_MS) {
   for (const [id, { job }] of watched) {
     if (streams.size >= STREAMS) break;
     if (!streams.has(id)) open(id, job);
   }
-  if (watched.size > streams.size && !polling) polling = window.setTimeout(poll, POLL_MS);
+  if (watched.size > streams.size && !polling) polling = window.setTimeout(poll, pause);
 }
 
 /**
@@ -78,13 +82,18 @@ function tell(id, job) {
 }
 
 async function poll() {
-  for (const [id, one] of [...watched]) {
+  let pause = POLL_MS;
+  const waiting = [...watched].filter(([id]) => !streams.has(id));
+  const first = waiting.findIndex(([id]) => id === askedLast) + 1;
+  for (const [id, one] of [...waiting.slice(first), ...waiting.slice(0, first)].slice(0, POLLED)) {
     if (streams.has(id) || watched.get(id) !== one) continue;
+    askedLast = id;
     try {
       tell(id, await getJob(id));
     } catch (failure) {
       if (!(failure instanceof ProblemError)) throw failure;
-      const { status } = failure.problem;
+      const { status, retry_after: seconds } = failure.problem;
+      if (seconds) pause = Math.max(pause, seconds * 1000);
       if (status === 404 || status === 410) {
         unwatch(id);
         one.lost(failure.problem);
@@ -93,5 +102,5 @@ async function poll() {
     }
   }
   polling = 0;
-  fill();
+  fill(pause);
 }

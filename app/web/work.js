@@ -13,7 +13,20 @@ const THUMBNAIL = 168; // pixels of the shorter side
 const THUMBNAIL_PIXELS = 60e6; // larger pictures are not decoded here: 4 bytes for each of these
 const BUSY = "idempotency_in_progress"; // another send of the same card is under way
 const BUSY_MS = 1500;
+/** Refusals that pass by themselves: the picture waits as long as the service says, and goes again. */
+const PASSING = new Set(["rate_limited", "quota_exceeded", "overloaded", "draining", "not_ready"]);
+const PATIENCE = 70; // seconds: a minute's limit is over by then
+const TICK_MS = 1000;
 const ENDED = new Set(["succeeded", "failed", "cancelled", "expired"]);
+
+/**
+ * Whether waiting is all that is needed. A share of the storage that is used up (a minute or more, as the service has it)
+ * is not: the user must remove something.
+ *
+ * @param {import("./types.js").Problem} problem
+ */
+const passes = ({ code = "", retry_after: seconds }) =>
+  PASSING.has(code) && seconds !== undefined && seconds <= PATIENCE && !(code === "quota_exceeded" && seconds >= 60);
 
 /** @param {Card} card */
 export const ended = (card) => ENDED.has(card.state);
@@ -33,6 +46,17 @@ export class Work {
   #ordered = 0;
   /** What the service takes at most; Infinity while it is not known. */
   limits = { max_body_bytes: Infinity, max_input_pixels: Infinity };
+  /** Jobs that may be unfinished at once: those of this page stay below it. */
+  #mostJobs = Infinity;
+  /** Milliseconds since 1970: until then nothing is sent. */
+  #pausedUntil = 0;
+  #ticking = 0;
+
+  /** @param {number | null} most jobs that may be unfinished at once */
+  setMostJobs(most) {
+    this.#mostJobs = most ?? Infinity;
+    this.#sendNext();
+  }
 
   /** Takes up again what was under way when the page was closed. */
   resume() {
@@ -110,9 +134,11 @@ export class Work {
   }
 
   #sendNext() {
+    if (Date.now() < this.#pausedUntil) return; // the pause's end calls again
+    let room = this.#mostJobs - this.cards.filter((card) => card.job && !ended(card)).length - this.#sending.size;
     const waiting = this.cards.filter((card) => card.state === "waiting" && this.#ready.has(card.id));
     for (const card of waiting.sort((a, b) => a.added - b.added)) {
-      if (this.#sending.size >= SENDING) return;
+      if (this.#sending.size >= SENDING || room-- <= 0) return;
       void this.#send(card);
     }
   }
@@ -125,7 +151,7 @@ export class Work {
     try {
       const file = await kept(card.id, "source");
       if (!file) return this.#fail(card, { code: "source_gone" });
-      Object.assign(card, { state: "sending", progress: 0, problem: null });
+      Object.assign(card, { state: "sending", progress: 0, problem: null, resumes: undefined });
       this.#changed(card);
       const answer = await send(card, file, {
         onSent: (share) => {
@@ -143,6 +169,7 @@ export class Work {
       }
     } catch (failure) {
       if (failure instanceof ProblemError && failure.problem.code === BUSY) this.#sendLater(card);
+      else if (failure instanceof ProblemError && passes(failure.problem)) this.#pause(card, failure.problem.retry_after ?? 1);
       else if (failure instanceof ProblemError) this.#fail(card, failure.problem);
       else if (failure instanceof DOMException && failure.name === "AbortError") this.#end(card, "cancelled");
       else throw failure;
@@ -171,6 +198,31 @@ export class Work {
       this.#ready.add(card.id);
       this.#sendNext();
     }, BUSY_MS);
+  }
+
+  /**
+   * The service wants nothing more for a while: what is not sent waits, and goes on by itself.
+   *
+   * @param {Card} card that it sent away
+   * @param {number} seconds
+   */
+  #pause(card, seconds) {
+    const until = Date.now() + seconds * 1000;
+    this.#pausedUntil = Math.max(this.#pausedUntil, until);
+    Object.assign(card, { state: "waiting", progress: null, resumes: until });
+    this.#ready.add(card.id);
+    this.#changed(card);
+    setTimeout(() => this.#sendNext(), seconds * 1000 + 1);
+    if (!this.#ticking) this.#ticking = window.setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** The seconds that are left are told anew. */
+  #tick() {
+    const pausing = this.cards.filter((card) => card.state === "waiting" && card.resumes);
+    for (const card of pausing) this.onchange(card);
+    if (pausing.length) return;
+    clearInterval(this.#ticking);
+    this.#ticking = 0;
   }
 
   /**
@@ -234,6 +286,7 @@ export class Work {
     this.#sent.delete(card.id);
     Object.assign(card, { state, progress: null });
     this.#changed(card);
+    this.#sendNext(); // there may be room for one more job
   }
 
   /** @param {Card} card */

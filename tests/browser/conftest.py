@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ ARGUMENTS = [
 ]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 
+KEY = "ck_" + "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789abcdefg"
+
 Open = Callable[..., Any]
+Keyed = Callable[..., RealServer]
 
 
 # Of this folder, not of the session: while Playwright runs, asyncio believes that this thread's loop turns, and every
@@ -56,10 +60,11 @@ def complaints() -> list[str]:
 
 @pytest.fixture
 def open_page(chromium: Any, server: RealServer, complaints: list[str]) -> Iterator[Open]:
-    """Opens the page in a browser profile of its own, which the keywords describe as Playwright's new_context does."""
+    """Opens the page in a browser profile of its own, which the keywords describe as Playwright's new_context does.
+    ``ready``: what is there once it is."""
     contexts = []
 
-    def opened(*, url: str | None = None, **context: Any) -> Any:
+    def opened(*, url: str | None = None, ready: str = ".model", **context: Any) -> Any:
         size = {"width": 1280, "height": 900}
         one = chromium.new_context(**{"locale": "en-US", "viewport": size, "accept_downloads": True, **context})
         contexts.append(one)
@@ -67,7 +72,7 @@ def open_page(chromium: Any, server: RealServer, complaints: list[str]) -> Itera
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(url or server.url)
-        page.wait_for_selector(".model", state="attached")
+        page.wait_for_selector(ready, state="attached")
         return page
 
     yield opened
@@ -78,6 +83,33 @@ def open_page(chromium: Any, server: RealServer, complaints: list[str]) -> Itera
 @pytest.fixture
 def page(open_page: Open) -> Any:
     return open_page()
+
+
+@pytest.fixture
+def keyed_with(tmp_path: Path) -> Iterator[Keyed]:
+    """Starts a service in which every call needs ``KEY``, with further settings."""
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    file.chmod(0o600)
+    with ExitStack() as held:
+
+        def start(**environ: str) -> RealServer:
+            return held.enter_context(
+                real_server(
+                    worker=True,
+                    CHETKO_DATA_DIR=str(tmp_path / "data"),
+                    CHETKO_ALLOW_ANONYMOUS="false",
+                    CHETKO_BOOTSTRAP_KEY_FILE=str(file),
+                    **environ,
+                )
+            )
+
+        yield start
+
+
+@pytest.fixture
+def keyed(keyed_with: Keyed) -> RealServer:
+    return keyed_with()
 
 
 @pytest.fixture(scope="session")

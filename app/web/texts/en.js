@@ -149,6 +149,8 @@ const en = {
     retry: "Try again",
     remove: "Remove",
     waiting: "Waiting to be sent",
+    /** @param {{ time: string }} values */
+    pausing: ({ time }) => `The server asks for a pause. It goes on by itself in ${time}.`,
     /** @param {{ percent: string }} values */
     sending: ({ percent }) => `Sending: ${percent} %`,
     working: "Enlarging…",

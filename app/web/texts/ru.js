@@ -166,6 +166,7 @@ const ru = {
     retry: "Ещё раз",
     remove: "Убрать",
     waiting: "Ждёт отправки",
+    pausing: ({ time }) => `Сервер просит подождать. Продолжу через ${time}.`,
     sending: ({ percent }) => `Отправка: ${percent} %`,
     working: "Увеличиваю…",
     queued: ({ count }) => `В очереди, впереди ${count}`,
