@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--no-worker", dest="worker", action="store_false", help="start no worker: jobs wait for `chetko worker`"
     )
+    # How CHETKO_PROCESSES starts a server that shares its parent's sockets: their numbers.
+    serve.add_argument("--sockets", type=_numbers, default=(), help=argparse.SUPPRESS)
     serve.set_defaults(run=_serve)
 
     worker = commands.add_parser(
@@ -228,6 +230,11 @@ def _add_jobs_commands(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    """An argparse type: whole numbers with commas between them."""
+    return tuple(int(number) for number in text.split(","))
+
+
 def _from(least: int, most: int) -> Any:
     """An argparse type: a whole number in [least, most]."""
 
@@ -275,7 +282,7 @@ def _serve(options: argparse.Namespace) -> int:
         share_between_processes()  # before app.main, which imports what counts
     from app.main import serve  # noqa: PLC0415
 
-    return serve(settings, worker=options.worker)
+    return serve(settings, worker=options.worker, inherited=options.sockets)
 
 
 def _worker(_: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any, NoReturn
@@ -32,7 +32,7 @@ from app.processes import processes_of
 from app.settings import Settings, misspelt
 from app.storage import Storage, StorageError, storage_of
 from app.telemetry import logs, traces
-from app.telemetry.exposition import Exposition
+from app.telemetry.exposition import Exposition, shown_by_parent
 
 KEEP_ALIVE_SECONDS = 20
 HEALTH_SECONDS = 5
@@ -48,6 +48,7 @@ def create_app(
     load: Callable[[Settings], Backend] | None = None,
     redis: Redis | None = None,
     storage: Storage | None = None,
+    only_ready: bool = False,
 ) -> FastAPI:
     """The whole service as an ASGI application.
 
@@ -55,7 +56,8 @@ def create_app(
     ``/v1/upscale`` answer 503. Later changes in their folders are followed. ``load`` puts another backend in the
     place of ``load_backend``; that one stays as it is. ``redis`` is the queue server, ``storage`` the store beside it;
     closing them stays the caller's. Without them the settings say which ones; without ``CHETKO_REDIS_URL`` there are
-    none, and no jobs. Raises StorageError where the store's folder cannot be made.
+    none, and no jobs. ``only_ready``: the life span begins with the models loaded. Raises StorageError where the
+    store's folder cannot be made.
     """
     service = Service(settings)
     own_redis = None
@@ -83,6 +85,8 @@ def create_app(
         running = [asyncio.ensure_future(task) for task in tasks]
         if service.jobs is not None:
             await service.jobs.connect()
+        if only_ready:
+            await service.settled.wait()
         yield
         service.drain()
         if service.jobs is not None:
@@ -104,31 +108,32 @@ class _RefusedError(Exception):
         self.code = code
 
 
-def serve(settings: Settings, *, worker: bool = True) -> int:
+def serve(settings: Settings, *, worker: bool = True, inherited: Sequence[int] = ()) -> int:
     """Serves until SIGINT or SIGTERM and gives the process's exit code, having told on standard error why it failed:
     0 stopped, 1 cannot listen or cannot have its data folder or its queue server, 2 the models cannot be loaded or
     the queue server may not be used.
 
-    ``worker``: whether an embedded queue server comes with a worker.
+    ``worker``: whether an embedded queue server comes with a worker. ``inherited``: numbers of the listening sockets
+    of a ``chetko serve`` beside which this process is one more server; it says nothing then but what goes wrong.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # before anything is said: whoever hears from us can stop us
         signal.signal(number, _end_now)
     logs.configure(settings.log_level, settings.log_format)
-    for sentence in misspelt(os.environ):
-        _complain(settings, f"Warning: {sentence}")
     try:
         with ExitStack() as held:
+            if not inherited:
+                _look_around(settings)
             if settings.traces_url is not None:
                 traces.configure(settings.traces_url, "api")
                 held.callback(traces.shutdown)
-            sockets = _listen(settings.host, settings.port)
+            sockets = [socket.socket(fileno=descriptor) for descriptor in inherited] or _listen(
+                settings.host, settings.port
+            )
             exposition = _expose(settings, held)
             settings, supervisor = held.enter_context(
-                processes_of(settings, worker=worker, tell=lambda text: _complain(settings, text))
+                processes_of(settings, worker=worker, listening=sockets, tell=lambda text: _complain(settings, text))
             )
-            if supervisor is None and settings.redis_url is not None:
-                _check_queue(settings, settings.redis_url)
-            server = _Server(settings, supervisor)
+            server = _Server(settings, supervisor, quiet=bool(inherited))
             if exposition is not None:
                 exposition.add(ServiceMetrics(server.service))
                 if server.service.jobs is not None:
@@ -141,7 +146,8 @@ def serve(settings: Settings, *, worker: bool = True) -> int:
             if _HANGUP is not None:
                 signal.signal(_HANGUP, signal.SIG_IGN)  # until _run: nothing is loaded yet that could be read again
             url = _url(settings.host, sockets[0].getsockname()[1])
-            _say(settings, f"Chetko is starting on {url} ...")
+            if not inherited:
+                _say(settings, f"Chetko is starting on {url} ...")
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_run(server, sockets, url, had_terminal=had_terminal))
     except _RefusedError as error:
@@ -162,7 +168,7 @@ def _end_now(*_: object) -> NoReturn:
 
 def _expose(settings: Settings, held: ExitStack) -> Exposition | None:
     """The port for Prometheus, if there is to be one."""
-    if settings.metrics_port is None:
+    if settings.metrics_port is None or shown_by_parent():
         return None
     try:
         exposition = Exposition(settings.host, settings.metrics_port)
@@ -171,6 +177,16 @@ def _expose(settings: Settings, held: ExitStack) -> Exposition | None:
     held.callback(exposition.close)
     _say(settings, f"Prometheus reads {_url(settings.host, exposition.port)}/metrics")
     return exposition
+
+
+def _look_around(settings: Settings) -> None:
+    """Tells what may be wrong around this process; raises _RefusedError where it must not begin."""
+    for sentence in misspelt(os.environ):
+        _complain(settings, f"Warning: {sentence}")
+    if settings.processes > 1 and os.name != "posix":
+        raise _RefusedError("CHETKO_PROCESSES: more than one server process is for Linux and macOS.", 2)
+    if settings.redis_url is not None:
+        _check_queue(settings, settings.redis_url)
 
 
 def _check_queue(settings: Settings, url: str) -> None:
@@ -186,8 +202,9 @@ def _check_queue(settings: Settings, url: str) -> None:
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells the service and the processes beside it at once when it is asked to stop."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor | None) -> None:
-        app = create_app(settings)
+    def __init__(self, settings: Settings, supervisor: Supervisor | None, *, quiet: bool) -> None:
+        """``quiet``: it is one of several, and takes connections only once it can answer them."""
+        app = create_app(settings, only_ready=quiet)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -206,6 +223,7 @@ class _Server(uvicorn.Server):
         self.settings = settings
         self.service: Service = app.state.service
         self.supervisor = supervisor
+        self.quiet = quiet
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where it runs, while it does."""
 
@@ -240,6 +258,8 @@ async def _run(server: _Server, sockets: list[socket.socket], url: str, *, had_t
             server.stop()
         else:
             server.service.reload_asked.set()
+            if server.supervisor is not None:
+                server.supervisor.reload()
 
     server.loop = asyncio.get_running_loop()
     if _HANGUP is not None:
@@ -261,6 +281,8 @@ async def _announce(server: _Server, url: str) -> None:
     await server.service.settled.wait()
     failure = server.service.failure
     if server.service.state == "ready":
+        if server.quiet:
+            return
         _say(server.settings, server.service.backend.engine.device.sentence())
         _say(server.settings, f"Chetko is ready: {url}")
     elif failure is not None:

@@ -48,6 +48,14 @@ class Settings(BaseSettings):
         description="Address to listen on. With 0.0.0.0 (every network) set CHETKO_ALLOWED_HOSTS too.",
     )
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of chetko serve that answer on the same port, on Linux and macOS. Each loads the models "
+        "and has CHETKO_MAX_REQUESTS, CHETKO_MAX_UPLOADS and the like for itself; what is counted for a key counts in "
+        "all. Metrics tell readiness and places taken of the first one.",
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="Names by which the service may be called (the Host header without its port), "

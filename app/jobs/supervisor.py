@@ -49,8 +49,12 @@ class Part:
     """A file to which everything that it prints is added; unset: it prints to where this process does."""
     drains: bool = False
     """Whether it is asked to end as soon as this process begins to stop. Others serve until the very end."""
+    reloads: bool = False
+    """Whether it is told when this process is asked to read its models again."""
     stop_seconds: float = 10.0
     """How long it gets to end after it was asked to."""
+    descriptors: Sequence[int] = ()
+    """Open files of this process that it gets under the same numbers."""
 
 
 class Supervisor:
@@ -58,8 +62,8 @@ class Supervisor:
     when the thread that started them ends.
     """
 
-    def __init__(self, folder: DataFolder, parts: Sequence[Part]) -> None:
-        """``parts`` in the order in which they start; they end in the opposite order."""
+    def __init__(self, folder: DataFolder | None, parts: Sequence[Part]) -> None:
+        """``parts`` in the order in which they start; they end in the opposite order. ``folder`` keeps note of them."""
         self._folder = folder
         self._kept = [_Kept(part, folder) for part in parts]
 
@@ -78,6 +82,12 @@ class Supervisor:
             if kept.part.drains:
                 kept.ask_to_end()
 
+    def reload(self) -> None:
+        """Tells the parts that reload to read their models again."""
+        for kept in self._kept:
+            if kept.part.reloads:
+                kept.send(signal.SIGHUP)
+
     async def close(self, *, at_once: bool = False) -> None:
         """Ends every part, the last one started first, and returns when all are gone.
 
@@ -90,7 +100,7 @@ class Supervisor:
 class _Kept:
     """A part and its process."""
 
-    def __init__(self, part: Part, folder: DataFolder) -> None:
+    def __init__(self, part: Part, folder: DataFolder | None) -> None:
         self.part = part
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
@@ -108,7 +118,7 @@ class _Kept:
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             self._ending.set()
-            self._send(signal.SIGTERM)
+            self.send(signal.SIGTERM)
 
     async def end(self, *, at_once: bool) -> None:
         self.ask_to_end()
@@ -122,13 +132,14 @@ class _Kept:
                     _log.warning(
                         "The %s did not end within %g s and was killed.", self.part.name, self.part.stop_seconds
                     )
-                self._send(signal.SIGKILL)
+                self.send(signal.SIGKILL)
                 await self._process.wait()
         if self._keeping is not None:
             await self._keeping
-        self._folder.forget_child(self.part.name)
+        if self._folder is not None:
+            self._folder.forget_child(self.part.name)
 
-    def _send(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):  # it has ended by itself
                 self._process.send_signal(number)
@@ -143,9 +154,11 @@ class _Kept:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                pass_fds=self.part.descriptors,
                 env={**os.environ, **self.part.environ},
             )
-        self._folder.note_child(self.part.name, self._process.pid)
+        if self._folder is not None:
+            self._folder.note_child(self.part.name, self._process.pid)
         return self._process
 
     async def _wait_until_it_answers(self, process: asyncio.subprocess.Process) -> None:

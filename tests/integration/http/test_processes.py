@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import redis
 
@@ -168,3 +170,61 @@ def test_a_queue_server_that_cannot_start_ends_the_start(tmp_path: Path) -> None
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "chetko: The queue server cannot be started: it ended with exit code 1 (" in said
+
+
+def test_several_processes_answer_on_one_port_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    with real_server(
+        worker=True, CHETKO_DATA_DIR=str(tmp_path), CHETKO_PROCESSES="2", CHETKO_METRICS_PORT="0"
+    ) as server:
+        children = note(tmp_path).children
+        assert list(children) == ["queue server", "server process 2", "worker"]
+        second = children["server process 2"].pid
+        wait_until(lambda: answering(server.url, server.process.pid) and answering(server.url, second))
+
+        # What one has taken in the other knows.
+        with httpx.Client(base_url=server.url) as one:
+            files = {"image": ("a.png", png(40, 30))}
+            answer = one.post("/v1/upscale?scale=2", files=files, headers={"Prefer": "respond-async"}, timeout=30)
+        job = answer.json()["links"]["self"]
+        for _ in range(20):
+            assert httpx.get(server.url + job).status_code == 200
+        wait_until(lambda: httpx.get(server.url + job).json()["state"] == "succeeded")
+
+        os.kill(second, signal.SIGKILL)
+        wait_until(lambda: note(tmp_path).children["server process 2"].pid != second)
+        third = note(tmp_path).children["server process 2"].pid
+        wait_until(lambda: answering(server.url, third))
+
+        assert server.stop() == 0
+        printed = "".join(iter(lambda: server.lines.get(timeout=5), ""))
+        assert "Traceback" not in printed, printed
+        assert printed.count("Chetko is ready") == 0, "the first one's word is enough"
+
+
+def answering(url: str, process: int) -> bool:
+    """Whether the process takes connections at this address: with one it holds, a few of which are opened here."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    opened = [socket.create_connection((host, int(port))) for _ in range(8)]
+    try:
+        for each in opened:
+            each.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert each.recv(1000).startswith(b"HTTP/1.1 200 ")
+        local = {each.getsockname()[1] for each in opened}
+        theirs = psutil.Process(process).net_connections("tcp")
+        return any(each.raddr and each.raddr.port in local for each in theirs)
+    finally:
+        for each in opened:
+            each.close()
+
+
+def test_several_processes_with_a_queue_given(tmp_path: Path) -> None:
+    with (
+        queue_url() as url,
+        real_server(
+            CHETKO_REDIS_URL=url, CHETKO_DATA_DIR=str(tmp_path), CHETKO_PROCESSES="2", CHETKO_HOST="127.0.0.1"
+        ) as server,
+    ):
+        (second,) = [each for each in psutil.Process(server.process.pid).children() if "serve" in each.cmdline()]
+        wait_until(lambda: answering(server.url, second.pid))
+        assert server.stop() == 0
+        assert not second.is_running()
