@@ -128,7 +128,7 @@ def _link(document: dict[str, Any]) -> None:
                 link["requestBody"] = body
             by_id[source]["responses"][status].setdefault("links", {})[target] = link
 
-    for target in ("uploads-put", "uploads-delete"):
+    for target in ("uploads-put", "uploads-share", "uploads-delete"):
         add("uploads-create", "201", target, {"upload_id": id_})
     add("uploads-create", "201", "jobs-create", {}, {"source": {"upload_id": id_}})
     for source in ("jobs-create", "pictures-upscale"):

@@ -248,7 +248,7 @@ class UnknownUploadProblem(Problem):
 
 
 class UploadInUseProblem(Problem):
-    status, code, title = 409, "upload_in_use", "A job uses the upload"
+    status, code, title = 409, "upload_in_use", "A job or a link uses the upload"
 
 
 class NotTheFileProblem(Problem):

@@ -23,6 +23,8 @@ _UPLOAD: Final = "{chetko}:upload:"
 _EXPIRY: Final = "{chetko}:uploads"
 """Sorted set: id -> Unix time at which the bytes go."""
 
+PREFIX: Final = "up_"
+"""Begins the id of every upload."""
 _GRACE_SECONDS: Final = 3600
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -59,6 +61,8 @@ class UploadPlace:
     """Hex, of the bytes that lie in storage; None until they are there."""
     taken: bool = False
     """A job uses it: its bytes do not change any more."""
+    shared: bool = False
+    """There is a link to it: its bytes do not change any more, and whoever has the link sees them."""
 
     @property
     def key(self) -> str:
@@ -92,7 +96,7 @@ class UploadStore:
     ) -> UploadPlace | None:
         """A new, empty place; None when the owner has no room for it."""
         place = UploadPlace(
-            "up_" + secrets.token_urlsafe(18), owner, name, size, media_type, time.time() + self.seconds
+            PREFIX + secrets.token_urlsafe(18), owner, name, size, media_type, time.time() + self.seconds
         )
         if not await self.reserve(owner, place.id, size, place.expires, limit):
             return None
@@ -107,6 +111,12 @@ class UploadStore:
         place = UploadPlace(**json.loads(found))
         return place if place.owner == owner and place.expires > time.time() else None
 
+    async def shared(self, upload_id: str) -> UploadPlace | None:
+        """Anybody's place to which a link was made; None for others, expired and unknown ones alike."""
+        found = await self._redis.get(_UPLOAD + upload_id)
+        place = None if found is None else UploadPlace(**json.loads(found))
+        return place if place is not None and place.shared and place.expires > time.time() else None
+
     async def filled(self, place: UploadPlace, sha256: str) -> UploadPlace:
         """Notes that the place's bytes are there."""
         place = replace(place, sha256=sha256)
@@ -119,6 +129,10 @@ class UploadStore:
         await self.reserve(place.owner, place.id, place.bytes, place.expires, None)
         await self._save(place)
         return place
+
+    async def share(self, place: UploadPlace) -> None:
+        """Notes that there is a link to the place."""
+        await self._save(replace(place, shared=True))
 
     async def remove(self, place: UploadPlace, in_thread: Callable[..., Any]) -> None:
         """Removes a place with its bytes. ``in_thread(function, argument)`` awaits a blocking call in a thread."""

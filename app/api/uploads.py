@@ -51,7 +51,7 @@ _ALWAYS = (
     UnavailableProblem,
     StorageUnavailableProblem,
 )
-_UploadId = Annotated[
+UploadId = Annotated[
     str,
     Path(
         description="The id that `POST /v1/uploads` gave.",
@@ -147,14 +147,14 @@ async def create_upload(
     ),
 )
 async def put_upload(
-    upload_id: _UploadId, request: Request, service: Annotated[Service, Depends(service_of)]
+    upload_id: UploadId, request: Request, service: Annotated[Service, Depends(service_of)]
 ) -> Response:
     """Takes the file's bytes as they are (no multipart): exactly as many as were announced.
 
     May be repeated as long as no job uses the upload; what was sent before is then replaced as a whole.
     """
     store = uploads_of(service)
-    place = await _find(store, upload_id, caller_of(request))
+    place = await _find_open(store, upload_id, caller_of(request))
     _check_headers(request, place)
     settings = service.settings
     limits = UploadLimits(
@@ -167,7 +167,7 @@ async def put_upload(
         try:
             sha256 = await _receive(request, limits, writer, place)
             # Nothing may have changed meanwhile: a job reads what it has checked, and what is removed stays so.
-            place = await _find(store, upload_id, caller_of(request))
+            place = await _find_open(store, upload_id, caller_of(request))
             await _in_thread(writer.commit)
         except BaseException:
             await asyncio.shield(_in_thread(writer.abort))
@@ -185,9 +185,11 @@ async def put_upload(
     responses=declare(UnknownUploadProblem, UploadInUseProblem, *_ALWAYS),
 )
 async def delete_upload(
-    upload_id: _UploadId, request: Request, service: Annotated[Service, Depends(service_of)]
+    upload_id: UploadId, request: Request, service: Annotated[Service, Depends(service_of)]
 ) -> Response:
-    """Removes the place and what was put there. An upload that a job uses goes with the job."""
+    """Removes the place and what was put there, and links to it lead nowhere. An upload that a job uses goes with the
+    job.
+    """
     store = uploads_of(service)
     place = await _find(store, upload_id, caller_of(request))
     with queue_needed(), storage_needed():
@@ -212,6 +214,17 @@ async def upload_for_job(service: Service, caller: Caller, upload_id: str, until
     Raises UnknownUploadProblem, UploadIncompleteProblem, and the problems of Redis and storage.
     """
     store = uploads_of(service)
+    place = await complete_upload(service, caller, upload_id)
+    with queue_needed():
+        return await store.take(place, until)
+
+
+async def complete_upload(service: Service, caller: Caller, upload_id: str) -> UploadPlace:
+    """The caller's upload, all of whose bytes are there.
+
+    Raises UnknownUploadProblem, UploadIncompleteProblem, and the problems of Redis and storage.
+    """
+    store = uploads_of(service)
     with queue_needed(), storage_needed():
         place = await store.find(upload_id, caller.owner)
         if place is None:
@@ -228,7 +241,7 @@ async def upload_for_job(service: Service, caller: Caller, upload_id: str, until
                     limit=place.bytes,
                 )
             place = await store.filled(place, sha256)
-        return await store.take(place, until)
+        return place
 
 
 @contextmanager
@@ -247,6 +260,14 @@ async def _find(store: UploadStore, upload_id: str, caller: Caller) -> UploadPla
         raise _unknown()
     if place.taken:
         raise UploadInUseProblem("A job uses this upload, so it stays as it is. Ask for a new one.")
+    return place
+
+
+async def _find_open(store: UploadStore, upload_id: str, caller: Caller) -> UploadPlace:
+    """As ``_find``; raises UploadInUseProblem for one that others see, too."""
+    place = await _find(store, upload_id, caller)
+    if place.shared:
+        raise UploadInUseProblem("There is a link to this upload, so it stays as it is. Ask for a new one.")
     return place
 
 

@@ -18,6 +18,15 @@ def result_name(given: str | None, scale: float, extension: str) -> str:
     """``holiday/photo.JPG`` at 4x as png -> ``photo_x4.png``; never a path, a control character or a hidden
     file.
     """
+    return f"{_stem(given)}_x{scale:.3g}.{extension.lstrip('.')}"
+
+
+def picture_name(given: str | None, extension: str) -> str:
+    """``holiday/strip.PNG`` -> ``strip.png``, with the guarantees of ``result_name``."""
+    return f"{_stem(given)}.{extension.lstrip('.')}"
+
+
+def _stem(given: str | None) -> str:
     base = re.split(r"[/\\]", given or "")[-1]
     stem = base.rsplit(".", 1)[0] if "." in base.lstrip(".") else base
     visible = "".join(
@@ -26,7 +35,7 @@ def result_name(given: str | None, scale: float, extension: str) -> str:
     )  # fmt: skip
     short = _UNSAFE.sub("_", visible).strip(" .")[:MAX_STEM].encode()[:_MAX_BYTES].decode(errors="ignore")
     clean = short.rstrip(" .")
-    return f"{clean or 'picture'}_x{scale:.3g}.{extension.lstrip('.')}"
+    return clean or "picture"
 
 
 def distinct(names: Iterable[str]) -> list[str]:

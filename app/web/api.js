@@ -66,8 +66,26 @@ export const getJob = async (id) => (await call(`/v1/jobs/${encodeURIComponent(i
 /** @param {string} id */
 export const deleteJob = (id) => call(`/v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
 
-/** @param {string} id @returns {Promise<{ url: string, expires_at: string }>} */
+/** @param {string} id @returns {Promise<import("./types.js").Share>} */
 export const shareJob = async (id) => (await call(`/v1/jobs/${encodeURIComponent(id)}/share`, { method: "POST" })).json();
+
+/**
+ * Puts a PNG into the service and makes a link to it.
+ *
+ * @param {Blob} picture
+ * @param {string} name
+ * @param {string | null} job with whose result the link ends, if not before
+ * @returns {Promise<import("./types.js").Share>}
+ */
+export async function sharePicture(picture, name, job) {
+  const body = JSON.stringify({ name, bytes: picture.size, media_type: "image/png" });
+  const headers = { "Content-Type": "application/json" };
+  const { id } = await (await call("/v1/uploads", { method: "POST", headers, body })).json();
+  const place = `/v1/uploads/${encodeURIComponent(id)}`; // not put_url, which may lie where this page must not connect to
+  await call(place, { method: "PUT", body: picture });
+  const query = job ? `?${new URLSearchParams({ job })}` : "";
+  return (await call(`${place}/share${query}`, { method: "POST" })).json();
+}
 
 /**
  * The options as `POST /v1/upscale` takes them; what is left to the service is left out.

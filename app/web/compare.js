@@ -58,7 +58,7 @@ export class Compare {
       byId("compare").scrollIntoView({ block: "nearest" });
       say(words.hint);
       const name = `${source.name.replace(/\.[^.]*$/, "")}_compare.png`;
-      byId("compare-actions").replaceChildren(...this.strip.buttons(name, say));
+      byId("compare-actions").replaceChildren(...this.strip.buttons(name, say, this.showing.card?.job?.id ?? null));
     } catch (failure) {
       if (failure instanceof ProblemError) say(problemText(failure.problem));
       else if (failure instanceof UndecodableError) say(words.undecodable);

@@ -11,6 +11,7 @@ import { TEXT, applyLanguage, bytesText, chosen, locale, problemText, setLanguag
 import { listen, mayBePicture } from "./intake.js";
 import { Options, outputSize } from "./options.js";
 import "./session.js";
+import { copyLink } from "./share.js";
 import { Showing } from "./showing.js";
 import { learn } from "./speed.js";
 import { Stage } from "./stage.js";
@@ -160,6 +161,11 @@ function renderWork() {
   renderAbout();
 }
 
+/** @param {string} words beside the viewer */
+const note = (words) => {
+  byId("stage-note").textContent = words;
+};
+
 function renderStage() {
   const { card } = showing;
   const words = TEXT().stage;
@@ -176,32 +182,11 @@ function renderStage() {
     if (other) actions.push(button("again", words.again({ choice: options.describe(options.choice) }), () => void again(card, options.choice)));
   }
   actions.push(button("compare", words.compareAll, () => void compare.start()));
-  if (done && card.job) actions.push(button("share", words.share, () => void share(card)));
+  if (done && card.job) actions.push(button("share", words.share, () => void copyLink(() => shareJob(card.job?.id ?? ""), note)));
   const focused = place.contains(document.activeElement) ? [...place.children].indexOf(/** @type {Element} */ (document.activeElement)) : -1;
   place.replaceChildren(...actions);
   const successor = place.children[focused];
   if (successor instanceof HTMLElement) successor.focus();
-}
-
-/** @param {Card} card */
-async function share(card) {
-  const say = (/** @type {string} */ words) => {
-    byId("stage-note").textContent = words;
-  };
-  try {
-    const { url, expires_at: until } = await shareJob(card.job?.id ?? "");
-    const link = new URL(url, location.href).href;
-    const date = new Date(until).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
-    try {
-      await navigator.clipboard.writeText(link);
-      say(TEXT().stage.shared({ date }));
-    } catch {
-      say(`${link} (${TEXT().stage.sharedUntil({ date })})`);
-    }
-  } catch (failure) {
-    if (!(failure instanceof ProblemError)) throw failure;
-    say(problemText(failure.problem));
-  }
 }
 
 function renderAbout() {

@@ -1,8 +1,10 @@
 // A labelled strip of pictures of the same spot: shown, two of them chosen for the viewer, and saved as one PNG.
 
+import { sharePicture } from "./api.js";
 import { button, icon, make, save } from "./dom.js";
 import { TEXT } from "./i18n.js";
 import { BitmapLayer } from "./layers.js";
+import { copyLink } from "./share.js";
 
 /** @typedef {import("./types.js").Panel} Panel */
 
@@ -105,12 +107,13 @@ export class Strip {
   }
 
   /**
-   * Buttons that save the strip, copy it, or hand it to other programs, as far as the browser can.
+   * Buttons that save the strip, copy it, make a link to it, or hand it to other programs, as far as the browser can.
    *
    * @param {string} name of the file
    * @param {(words: string) => void} say
+   * @param {string | null} [job] whose result it shows: the link then ends with that
    */
-  buttons(name, say) {
+  buttons(name, say, job = null) {
     const words = TEXT().strip;
     const nodes = [button("download", words.save, async () => save(await this.asPicture(), name))];
     if ("ClipboardItem" in window && navigator.clipboard) {
@@ -125,9 +128,12 @@ export class Strip {
         }),
       );
     }
+    nodes.push(
+      button("share", TEXT().stage.share, () => void copyLink(async () => sharePicture(await this.asPicture(), name, job), say)),
+    );
     if (navigator.canShare?.({ files: [new File([""], name, { type: "image/png" })] })) {
       nodes.push(
-        button("share", words.share, async () => {
+        button("send", words.share, async () => {
           const files = [new File([await this.asPicture()], name, { type: "image/png" })];
           await navigator.share({ files }).catch(() => undefined); // the user changed their mind
         }),

@@ -22,6 +22,12 @@ export interface Discovery {
   limits: { max_body_bytes: number; max_input_pixels: number; sync_max_output_pixels: number };
 }
 
+/** A link to a picture. */
+export interface Share {
+  url: string;
+  expires_at: string;
+}
+
 /** `GET /v1/limits`. */
 export interface CallerLimits {
   /** Unfinished at once; null without a limit. */

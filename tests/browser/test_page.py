@@ -238,7 +238,8 @@ def test_it_speaks_russian_to_russian_browsers_on_a_phone(open_page: Open, photo
 
 
 @pytest.mark.slow
-def test_all_models_are_compared_and_saved(page: Any, complaints: list[str]) -> None:
+def test_all_models_are_compared_saved_and_shared(page: Any, server: RealServer, complaints: list[str]) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("#stage-actions >> text=Compare all models")
     page.wait_for_selector("#compare-actions button", timeout=LONG)
     labels = page.locator("#compare-strip strong").all_inner_texts()
@@ -256,8 +257,36 @@ def test_all_models_are_compared_and_saved(page: Any, complaints: list[str]) -> 
     strip = Image.open(waiting.value.path())
     assert strip.width == 8 + len(labels) * (104 * 4 + 8)
     assert strip.height == 26 + 78 * 4 + 22 + 8
+    assert Image.open(io.BytesIO(httpx.get(strip_link(page, "compare", server)).content)) == strip
     page.click("#compare-close")
     assert page.is_hidden("#compare")
+    assert complaints == []
+
+
+def strip_link(page: Any, name: str, server: RealServer) -> str:
+    """The link to a strip, as its button puts it on the clipboard."""
+    page.click(f"#{name}-actions >> text=Copy link")
+    shown(page, f"#{name}-status", re.compile("The link is on the clipboard. It works until"))
+    link = str(page.evaluate("navigator.clipboard.readText()"))
+    assert link.startswith(f"{server.url}/v1/shared/")
+    return link
+
+
+@pytest.mark.slow
+def test_the_strip_of_a_result_is_shared_as_long_as_the_result_lives(
+    page: Any, server: RealServer, tmp_path: Path, complaints: list[str]
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    fresh = tmp_path / "strip.png"
+    Image.effect_noise((60, 50), 60).convert("RGB").save(fresh)
+    enlarge(page, fresh)
+    page.click("#stage-actions >> text=Compare all models")
+    page.wait_for_selector("#compare-actions button", timeout=LONG)
+    link = strip_link(page, "compare", server)
+    assert httpx.get(link).headers["content-type"] == "image/png"
+    page.click(".card button:has-text('Remove')")
+    page.wait_for_selector("#work", state="hidden")
+    assert httpx.get(link).status_code == 404
     assert complaints == []
 
 
@@ -370,6 +399,7 @@ def test_a_target_size_and_other_factors(page: Any, photo: Path, complaints: lis
 
 @pytest.mark.slow
 def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: RealServer, complaints: list[str]) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("#evaluate-example")
     page.wait_for_selector("#evaluate-table table", timeout=LONG)
     example = Path(__file__).parents[2] / "app/web/examples/dog.jpg"
@@ -397,7 +427,9 @@ def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: Real
     with page.expect_download() as waiting:
         page.click("#evaluate-actions >> text=Save as PNG")
     assert waiting.value.suggested_filename == "dog_test_x4.png"
-    assert Image.open(waiting.value.path()).width == 8 + (len(titles) + 1) * (416 + 8)
+    strip = Image.open(waiting.value.path())
+    assert strip.width == 8 + (len(titles) + 1) * (416 + 8)
+    assert Image.open(io.BytesIO(httpx.get(strip_link(page, "evaluate", server)).content)) == strip
     page.click("[data-language=ru]")
     assert "PSNR и SSIM говорят" in page.inner_text("#evaluate-table")
     assert complaints == []

@@ -44,6 +44,7 @@ TABLE = {
     ("POST", "/v1/uploads"): "write",
     ("PUT", "/v1/uploads/{upload_id}"): "write",
     ("DELETE", "/v1/uploads/{upload_id}"): "write",
+    ("POST", "/v1/uploads/{upload_id}/share"): "write",
     ("POST", "/v1/jobs"): "write",
     ("GET", "/v1/jobs"): "read",
     ("GET", "/v1/jobs/{job_id}"): "read",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from PIL import Image
 
-from app.api.share_links import ShareLinks
+from app.api.share_links import ShareLinks, Shown
 from app.inference.backend import Backend
 from app.inference.engine import Engine
 from app.inference.enlarge import enlarge
@@ -42,14 +44,18 @@ def submitted(server: Queued) -> str:
     return str(answer.json()["id"])
 
 
-def test_a_link_shows_the_result_until_the_job_is_deleted(server: Queued, caplog: pytest.LogCaptureFixture) -> None:
-    job = submitted(server)
-    problem(httpx.post(f"{server.url}/v1/jobs/{job}/share"), 409, "job_not_finished")
+def finish(server: Queued, job: str) -> None:
     with server.working():
         deadline = time.monotonic() + 60
         while httpx.get(f"{server.url}/v1/jobs/{job}").json()["state"] != "succeeded":
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_a_link_shows_the_result_until_the_job_is_deleted(server: Queued, caplog: pytest.LogCaptureFixture) -> None:
+    job = submitted(server)
+    problem(httpx.post(f"{server.url}/v1/jobs/{job}/share"), 409, "job_not_finished")
+    finish(server, job)
     answer = httpx.post(f"{server.url}/v1/jobs/{job}/share")
     assert answer.status_code == 200, answer.text
     share = answer.json()
@@ -70,13 +76,59 @@ def test_a_link_shows_the_result_until_the_job_is_deleted(server: Queued, caplog
     problem(httpx.get(server.url + share["url"]), 404, "unknown_share")
 
 
+def uploaded(server: Queued, data: bytes, name: str = "../strip<b>.png") -> str:
+    place = httpx.post(f"{server.url}/v1/uploads", json={"name": name, "bytes": len(data)}).json()
+    assert httpx.put(server.url + place["put_url"], content=data).status_code == 204
+    return f"{server.url}{place['put_url']}"
+
+
+def test_an_uploaded_picture_is_shown_by_link_and_stays_as_it_is(server: Queued) -> None:
+    data = png(30, 20)
+    upload = uploaded(server, data)
+    share = httpx.post(f"{upload}/share")
+    assert share.status_code == 200, share.text
+    link = server.url + share.json()["url"]
+    shown = httpx.get(link)
+    assert shown.content == data
+    assert shown.headers["content-type"] == "image/png"
+    assert shown.headers["content-disposition"] == 'inline; filename="strip_b_.png"'
+    assert shown.headers["x-content-type-options"] == "nosniff"
+    assert httpx.get(f"{link}?download=1").headers["content-disposition"].startswith("attachment")
+    assert httpx.get(link, headers={"Range": "bytes=0-7"}).content == data[:8]
+    problem(httpx.put(upload, content=png(30, 21)), 409, "upload_in_use")
+    assert httpx.delete(upload).status_code == 204
+    problem(httpx.get(link), 404, "unknown_share")
+    problem(httpx.post(f"{upload}/share"), 404, "unknown_upload")
+
+
+def test_a_link_may_end_with_a_jobs_result(server: Queued) -> None:
+    job = submitted(server)
+    finish(server, job)
+    upload = uploaded(server, png(30, 20))
+    problem(httpx.post(f"{upload}/share?job=none"), 404, "unknown_job")
+    share = httpx.post(f"{upload}/share?job={job}").json()
+    assert share["expires_at"][:19] <= httpx.get(f"{server.url}/v1/jobs/{job}").json()["expires_at"][:19]
+    assert httpx.get(server.url + share["url"]).status_code == 200
+    assert httpx.delete(f"{server.url}/v1/jobs/{job}").status_code == 204
+    problem(httpx.get(server.url + share["url"]), 404, "unknown_share")
+
+
+def test_only_pictures_of_one_kind_are_shown_by_link(server: Queued) -> None:
+    problem(httpx.post(f"{uploaded(server, b'<script>alert(1)</script>')}/share"), 415, "unsupported_format")
+    gif = io.BytesIO()
+    Image.new("P", (3, 2)).save(gif, "GIF")
+    problem(httpx.post(f"{uploaded(server, gif.getvalue())}/share"), 415, "unsupported_format")
+    place = httpx.post(f"{server.url}/v1/uploads", json={"name": "a.png", "bytes": 5}).json()
+    problem(httpx.post(f"{server.url}{place['put_url']}/share"), 409, "upload_incomplete")
+
+
 def test_links_of_others_and_ended_ones_lead_nowhere(server: Queued) -> None:
     links = ShareLinks(SECRET)
-    token = links.token("job_1", time.time() + 60)
-    assert links.job_id(token) == "job_1"
-    assert ShareLinks(SECRET[::-1]).job_id(token) is None
-    assert links.job_id(links.token("job_1", time.time() - 1)) is None
+    token = links.token(Shown("job_1"), time.time() + 60)
+    assert links.shown(token) == Shown("job_1")
+    assert ShareLinks(SECRET[::-1]).shown(token) is None
+    assert links.shown(links.token(Shown("job_1"), time.time() - 1)) is None
     for bad in (token[:-1], token + "A", token.replace(".", ""), "", "a.b", "." * 50, "ы", "x" * 5000):
-        assert links.job_id(bad) is None
+        assert links.shown(bad) is None
     for bad in (token, token[:-2], "a.b"):
         problem(httpx.get(f"{server.url}/v1/shared/{bad}"), 404, "unknown_share")
