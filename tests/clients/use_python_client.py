@@ -29,7 +29,7 @@ from chetko_client.api.models import models_get, models_list
 from chetko_client.api.pictures import pictures_upscale
 from chetko_client.api.probes import probes_livez, probes_readyz
 from chetko_client.api.service import service_discover, service_limits
-from chetko_client.api.uploads import uploads_create, uploads_delete, uploads_put
+from chetko_client.api.uploads import uploads_create, uploads_delete, uploads_put, uploads_share
 from chetko_client.models import (
     Alive,
     CallerLimits,
@@ -125,6 +125,14 @@ def main(url: str, key: str, path: Path) -> None:
     shared = jobs_shared.sync(share.url.removeprefix("/v1/shared/"), client=Client(base_url=url))
     assert isinstance(shared, File)
     assert shared.payload.read() == enlarged
+    strip = uploads_create.sync(client=client, body=NewUpload(name="strip.png", bytes_=len(content)))
+    assert isinstance(strip, UploadDocument)
+    assert uploads_put.sync_detailed(strip.id, client=client, body=picture()).status_code == 204
+    link = uploads_share.sync(strip.id, client=client, job=job.id)
+    assert isinstance(link, ShareDocument)
+    seen = jobs_shared.sync(link.url.removeprefix("/v1/shared/"), client=Client(base_url=url))
+    assert isinstance(seen, File)
+    assert seen.payload.read() == content
     assert jobs_delete.sync_detailed(job.id, client=client).status_code == 204
     refused(jobs_get.sync_detailed(job.id, client=client), 404, "unknown_job")
 

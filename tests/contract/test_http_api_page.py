@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -9,12 +10,19 @@ from typing import Any
 
 import httpx
 
+from app.api.problems import all_problems
 from app.inference.registry import Registry
 from tests.contract.served import KEY, served
 from tests.integration.http.pictures import png
 
 PAGE = Path(__file__).parents[2] / "docs" / "http-api.md"
-FILES = {"cat.png": png(64, 56), "notes.txt": b"These are notes."}
+FILES = {
+    "cat.png": png(64, 56),
+    "tiny.png": png(4, 3),
+    "empty.png": b"",
+    "broken.png": png(64, 56)[:-40],
+    "notes.txt": b"These are notes.",
+}
 
 
 def examples() -> list[tuple[str, str]]:
@@ -33,9 +41,9 @@ def send(client: httpx.Client, example: str, known: dict[str, str]) -> httpx.Res
     headers = {"X-API-Key": KEY}
     more: dict[str, Any] = {}
     for line in lines:
-        if line.startswith("(part image: "):
-            name = line[13:-1]
-            more["files"] = {"image": (name, FILES[name])}
+        part = re.fullmatch(r"\(part (\w+): (.+)\)", line)
+        if part:
+            more["files"] = {part[1]: (part[2], FILES[part[2]])}
         elif line.startswith("(body: "):
             more["content"] = FILES[line[7:-1]]
         else:
@@ -75,11 +83,15 @@ def compare(said: Any, found: Any, known: dict[str, str], where: str) -> None:
 
 
 def test_the_examples_of_the_page_are_true(tmp_path: Path, registry: Registry) -> None:
-    known: dict[str, str] = {}
+    known = {
+        "size": str(len(FILES["cat.png"])),
+        "key": KEY,
+        "tiny": base64.b64encode(FILES["tiny.png"]).decode(),
+    }
     with served(tmp_path, registry) as url, httpx.Client(base_url=url) as client:
         for request, answer in examples():
             # The tests' default model is another one than the page's.
-            sent = request.replace("/v1/upscale?scale=2", "/v1/upscale?model=nearest&scale=2")
+            sent = re.sub(r"/v1/upscale\?(?=scale=[24]\b)", "/v1/upscale?model=nearest&", request)
             response = send(client, sent, known)
             where = request.split("\n", 1)[0]
             head, _, body = answer.strip().partition("\n\n")
@@ -91,4 +103,11 @@ def test_the_examples_of_the_page_are_true(tmp_path: Path, registry: Registry) -
             if body:
                 said = json.loads(re.sub(r", \.\.\.\}", ', "...": 0}', body))
                 compare(said, response.json(), known, where)
-    assert {"job", "etag", "link", "upload", "place"} <= set(known)
+    assert {"job", "etag", "link", "upload", "place", "same", "zip", "cat", "strip"} <= set(known)
+
+
+def test_the_page_tells_what_to_do_about_every_problem() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| .+ \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    told = [(int(status), code) for status, code in rows]
+    assert len(told) == len(set(told))
+    assert set(told) == {(kind.status, code) for kind in all_problems() for code in kind.codes or (kind.code,)}

@@ -23,6 +23,7 @@ import {
   uploadsCreate,
   uploadsDelete,
   uploadsPut,
+  uploadsShare,
 } from "../src/client/index.js";
 import type { JobDocument, Problem } from "../src/client/index.js";
 
@@ -91,6 +92,11 @@ const shared = await jobsShared({
   throwOnError: true,
 });
 assert.equal(shared.data.size, result.size);
+const { data: strip } = await uploadsCreate({ client, body: { name: "strip.png", bytes: picture.size }, throwOnError: true });
+await uploadsPut({ client, path: { upload_id: strip.id }, body: picture, throwOnError: true });
+const { data: link } = await uploadsShare({ client, path: { upload_id: strip.id }, query: { job: job.id }, throwOnError: true });
+const seen = await jobsShared({ client: stranger, path: { token: link.url.slice("/v1/shared/".length) }, throwOnError: true });
+assert.equal(seen.data.size, picture.size);
 await jobsDelete({ client, path: { job_id: job.id }, throwOnError: true });
 refused(await jobsGet({ client, path: { job_id: job.id } }), 404, "unknown_job");
 
