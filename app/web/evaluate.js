@@ -86,7 +86,7 @@ export class Evaluate {
       this.strip.add({ label: titleOf(method), caption: numbersOf(method), image });
     }
     const image = await middleOf(typeof original === "string" ? original : original.image, signal);
-    this.strip.add({ label: TEXT().evaluate.original, caption: "", image });
+    this.strip.add({ label: TEXT().evaluate.original, caption: TEXT().evaluate.truth, image });
     const chosenOne = answer.methods.findIndex((method) => method.name === this.options.model?.name);
     this.strip.pick(chosenOne < 0 ? answer.methods.length - 1 : chosenOne);
     this.strip.pick(answer.methods.length);

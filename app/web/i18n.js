@@ -95,6 +95,7 @@ export function bytesText(bytes) {
 /** @param {number} seconds */
 export function secondsText(seconds) {
   const { seconds: unit, minutes } = TEXT().time;
+  if (seconds > 0 && seconds < 0.01) return `< ${numberText(0.01, 2)} ${unit}`;
   if (seconds < 60) return `${numberText(seconds, seconds < 0.095 ? 2 : seconds < 9.95 ? 1 : 0)} ${unit}`;
   const whole = Math.round(seconds);
   return `${numberText(Math.floor(whole / 60))} ${minutes} ${numberText(whole % 60)} ${unit}`;

@@ -21,6 +21,41 @@ const find = (/** @type {string} */ selector) => {
   return found;
 };
 
+/** A picture as the canvas shows it, kept as long as neither view nor picture changes. */
+class Sheet {
+  /** Whether the picture has changed since. */
+  stale = false;
+  /** @type {OffscreenCanvas | null} */
+  #canvas = null;
+  #shown = "";
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Layer} layer
+   * @param {import("./types.js").View} view
+   * @param {string} key of the view
+   * @param {Area} area
+   * @param {Area} clip the part of it that is to be seen
+   */
+  copy(context, layer, view, key, area, clip) {
+    this.#canvas ??= new OffscreenCanvas(area.width, area.height);
+    if (this.stale || key !== this.#shown) {
+      Object.assign(this.#canvas, { width: area.width, height: area.height }); // which clears it, too
+      layer.draw(contextOf(this.#canvas), view, area, area);
+      this.#shown = key;
+      this.stale = false;
+    }
+    const { left, top, width, height } = clip;
+    context.drawImage(this.#canvas, left - area.left, top - area.top, width, height, left, top, width, height);
+  }
+
+  clear() {
+    this.#canvas = null;
+    this.#shown = "";
+    this.stale = false;
+  }
+}
+
 export class Stage {
   root = find("#stage");
   box = find("#view");
@@ -50,6 +85,9 @@ export class Stage {
   /** @type {{ x: number, y: number } | null} in canvas pixels */
   #lens = null;
   #home = document.createComment("stage");
+  #sheets = { left: new Sheet(), right: new Sheet() };
+  /** The view that was drawn last, as text. */
+  #seen = "";
 
   constructor() {
     this.context = contextOf(this.canvas);
@@ -75,7 +113,15 @@ export class Stage {
     }
     this.left = left;
     this.right = right;
-    for (const side of [left, right]) if (side) side.layer.onmore = () => this.draw();
+    this.#seen = "";
+    for (const [side, sheet] of /** @type {const} */ ([[left, this.#sheets.left], [right, this.#sheets.right]])) {
+      sheet.clear();
+      if (!side) continue;
+      side.layer.onmore = () => {
+        sheet.stale = true;
+        this.draw();
+      };
+    }
     const { width, height } = right.layer;
     const same = this.looking.width === width && this.looking.height === height;
     const stays = how.keepView && same;
@@ -213,8 +259,18 @@ export class Stage {
       (this.blinkLeft ? left : right).layer.draw(context, view, first, first);
     } else {
       const cut = Math.round(first.width * this.split);
-      if (left && cut > 0) left.layer.draw(context, view, first, { ...first, width: cut });
-      if (cut < first.width) right.layer.draw(context, view, first, { ...first, left: cut, width: first.width - cut });
+      const seen = [view.x, view.y, view.zoom, first.width, first.height].join();
+      const held = seen === this.#seen;
+      this.#seen = seen;
+      for (const [side, sheet, clip] of /** @type {const} */ ([
+        [left, this.#sheets.left, { ...first, width: cut }],
+        [right, this.#sheets.right, { ...first, left: cut, width: first.width - cut }],
+      ])) {
+        if (!side || clip.width <= 0) continue;
+        // While only the divider moves, each picture is drawn once and then copied: scaling is what takes the time.
+        if (held && left) sheet.copy(context, side.layer, view, seen, first, clip);
+        else side.layer.draw(context, view, first, clip);
+      }
     }
     this.root.style.setProperty("--split", `${this.split * 100}%`);
     const zoom = Math.round(this.looking.zoom * 100);
@@ -490,11 +546,11 @@ export class Stage {
   }
 }
 
-/** @param {HTMLCanvasElement} canvas */
+/** @param {HTMLCanvasElement | OffscreenCanvas} canvas */
 function contextOf(canvas) {
   const context = canvas.getContext("2d");
   if (!context) throw new Error("This browser gives no canvas.");
-  return context;
+  return /** @type {CanvasRenderingContext2D} */ (context); // the other kind draws just the same
 }
 
 /** @param {number} time 0..1 */

@@ -143,9 +143,6 @@ def _with_keys(held: ExitStack, folder: Path, registry: Registry, plan: dict[str
             return {**made, "reader": (await store.create("reader", ["read"]))[1]}
 
     plan["keys"] = asyncio.run(make_keys())
-    with httpx.Client(base_url=main.url, headers={"X-API-Key": plan["keys"]["hasty"]}) as hasty:
-        while hasty.get("/v1/models").status_code != 429:
-            pass
     with httpx.Client(base_url=main.url, headers={"X-API-Key": KEY}) as client:
         place = client.post("/v1/uploads", json={"name": "a.png", "bytes": 5}).raise_for_status().json()
         main.storage.put(f"uploads/{place['id']}", b"abc")  # as if it had gone straight into a bucket
@@ -168,7 +165,7 @@ def _idle(held: ExitStack, folder: Path, plan: dict[str, Any]) -> dict[str, str]
     """``idle``: takes jobs, and nobody works on them, but those of a picture called CODE.png are failed with CODE."""
     folder.mkdir()
     queue = held.enter_context(queue_server()).url
-    one = held.enter_context(live(Computing(), queue=queue, store=folder / "store", receive_idle_seconds=300))
+    one = held.enter_context(live(Computing(), queue=queue, store=folder / "store", receive_idle_seconds=3600))
     over = threading.Event()
 
     async def fail() -> None:
@@ -233,7 +230,7 @@ def _at_a_loss(held: ExitStack) -> dict[str, str]:
     release = threading.Event()
 
     def load(_: object) -> Backend:
-        release.wait(600)
+        release.wait(3600)
         raise RuntimeError("it was never wanted")
 
     urls["starting"] = held.enter_context(live(Computing(), load=load)).url

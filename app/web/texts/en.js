@@ -200,6 +200,7 @@ const en = {
     done: ({ name, scale }) => `${name}, shrunk ${scale} times and restored.`,
     method: "Method",
     original: "Original",
+    truth: "what was shrunk",
     time: "Time",
     meaning:
       "PSNR and SSIM tell how near each pixel is to the original (more is better); they like soft pictures. LPIPS tells how different it looks to a network that has learnt to see (less is better); it likes texture, also when it is invented. Trust your eyes first.",
