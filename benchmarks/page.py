@@ -104,6 +104,9 @@ def main() -> None:
                 print(f"enlarged: {page.inner_text('.card .facts')}, after {took:.0f} s")
                 for phase, move in (("divider", _divide), ("zoom and pan", _zoom_and_pan)):
                     memory.phase = phase
+                    move(page)
+                    # Once more: the trace itself, of thousands of events, lies in the browser's memory.
+                    memory.phase = f"{phase}, traced"
                     with _traced(browser, page) as frames:
                         move(page)
                     print(

@@ -3,7 +3,7 @@
 /** @typedef {import("./types.js").Area} Area */
 /** @typedef {import("./types.js").View} View */
 
-const CACHED_TILES = 80; // of 512 x 512: 80 MB
+const CACHED_TILES = 32; // of 512 x 512: 1 MB each; twice of what is seen, where that is more
 const FETCHES = 4; // at once; browsers allow six connections, and events need theirs
 
 /**
@@ -93,6 +93,8 @@ export class TileLayer {
   #under = new Map();
   /** @type {Set<string>} tiles that failed; asked for again only after the view changed */
   #failed = new Set();
+  /** How many tiles the last drawings were made of. */
+  #seen = 0;
   /** @type {string[]} what the last drawing missed, the middle first */
   #missed = [];
   #closed = false;
@@ -124,6 +126,8 @@ export class TileLayer {
     const top = Math.max(0, Math.floor((view.y + (clip.top - area.top) / view.zoom) / edge));
     const right = Math.min(columns, Math.ceil((view.x + (clip.left + clip.width - area.left) / view.zoom) / edge));
     const bottom = Math.min(rows, Math.ceil((view.y + (clip.top + clip.height - area.top) / view.zoom) / edge));
+    // The loupe draws a few only, in between: what was seen counts less from drawing to drawing, and not at once nothing.
+    this.#seen = Math.max(Math.max(0, right - left) * Math.max(0, bottom - top), 0.9 * this.#seen);
     begin(context, clip, view.zoom * 2 ** level);
     /** @type {string[]} */
     const missed = [];
@@ -189,7 +193,7 @@ export class TileLayer {
 
   #forget() {
     for (const [key, tile] of this.#tiles) {
-      if (this.#tiles.size <= CACHED_TILES) return;
+      if (this.#tiles.size <= Math.max(CACHED_TILES, 2 * this.#seen)) return;
       if (key === `${this.levels - 1}/0/0`) continue;
       tile.close();
       this.#tiles.delete(key);

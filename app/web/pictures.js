@@ -5,8 +5,11 @@
 /** The browser cannot decode this picture. */
 export class UndecodableError extends Error {}
 
+const IDLE_MS = 3000; // a worker keeps memory of the largest picture that it had: one without work is ended
+
 /** @type {Worker | null} */
 let worker = null;
+let idle = 0;
 let asked = 0;
 /** @type {Map<number, { resolve: (answer: any) => void, reject: (failure: Error) => void }>} */
 const waiting = new Map();
@@ -31,6 +34,7 @@ function ask(work, given) {
  * @param {object} given
  */
 function send(work, given) {
+  clearTimeout(idle);
   worker ??= started();
   const id = ++asked;
   return new Promise((resolve, reject) => {
@@ -46,6 +50,12 @@ function started() {
     waiting.delete(id);
     if (failure === undefined) resolve?.(answer);
     else reject?.(new UndecodableError(failure));
+    clearTimeout(idle);
+    idle = window.setTimeout(() => {
+      if (waiting.size) return;
+      worker?.terminate();
+      worker = null;
+    }, IDLE_MS);
   };
   one.onerror = () => {
     for (const { reject } of waiting.values()) reject(new UndecodableError("The picture worker failed."));
