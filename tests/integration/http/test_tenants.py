@@ -58,11 +58,21 @@ class Tenants:
         assert '"state":"succeeded"' in told.rsplit("event: end", 1)[1]
         return str(answer.json()["id"])
 
-    def upload(self, who: str) -> str:
-        """An empty place of this key."""
-        answer = self.call(who, "POST", "/v1/uploads", json={"name": "a.png", "bytes": len(UPLOAD)})
+    def upload(self, who: str, content: bytes = b"") -> str:
+        """A place of this key, with ``content`` if there is any."""
+        size = len(content or UPLOAD)
+        answer = self.call(who, "POST", "/v1/uploads", json={"name": "a.png", "bytes": size})
         assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
+        id = str(answer.json()["id"])  # noqa: A001
+        if content:
+            assert self.call(who, "PUT", f"/v1/uploads/{id}", content=content).status_code in (200, 201, 204)
+        return id
+
+
+def _png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +107,8 @@ def test_there_are_such_routes() -> None:
 def test_another_tenant_is_told_that_there_is_no_such_thing(tenants: Tenants, method: str, path: str) -> None:
     named = "job_id" if "{job_id}" in path else "upload_id"
     code = {"job_id": "unknown_job", "upload_id": "unknown_upload"}[named]
-    own = tenants.job("ann") if named == "job_id" else tenants.upload("ann")
+    content = _png() if path.endswith("/share") else b""  # what is empty cannot be shared
+    own = tenants.job("ann") if named == "job_id" else tenants.upload("ann", content)
     more = {"content": UPLOAD} if method == "PUT" else {}
 
     stranger = tenants.call("bob", method, path.format(**TILE, **{named: own}), **more)

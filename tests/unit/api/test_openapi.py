@@ -55,6 +55,7 @@ def test_operation_ids_are_tag_and_name(document: dict[str, Any]) -> None:
         "session-close",
         "uploads-create",
         "uploads-put",
+        "uploads-share",
         "uploads-delete",
         "jobs-create",
         "jobs-list",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,9 @@ sys.exit(pack.main())
 """
     target = tmp_path / "all.pack"
     command = [sys.executable, "-c", script, str(tmp_path / "in"), "-o", str(target)]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # What a shell starts in the background ignores Ctrl-C, and so would this child.
+    listen = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)  # noqa: PLW1509
     for _ in range(8):
         run.stdout.readline()
     os.kill(run.pid, signal.SIGINT)
