@@ -17,7 +17,11 @@ class Apart:
         self._process = context.Process(target=_serve, args=(other, make, arguments), daemon=True)
         self._process.start()
         other.close()
-        self._receive()
+        try:
+            self._receive()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -33,6 +37,7 @@ class Apart:
         self._pipe.close()
         self._process.join(10)
         self._process.kill()
+        self._process.join()
 
     def _receive(self) -> Any:
         worked, value = self._pipe.recv()
