@@ -6,7 +6,6 @@ Both services run for the whole measurement, and the rounds alternate: what else
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import re
@@ -23,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.integration.http.live import real_server
-from tests.integration.http.pictures import BOUNDARY, multipart
+from benchmarks.pictures import BOUNDARY, body_of, file_of
+from benchmarks.service import running_service
 from tests.models import nearest, write_model
 
 LEAST = 0.9
@@ -93,9 +92,8 @@ def rate(url: str, clients: int, seconds: float, call: Callable[[Client], None])
 
 def measure(*, rounds: int, seconds: float, clients: int) -> dict[str, dict[str, float]]:
     """What is called -> median requests per second with one and with two processes, and the median of the ratios."""
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)).save(file, "PNG")
-    form, megabyte = multipart(file.getvalue()), os.urandom(1_000_000)
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    form, megabyte = body_of(file_of(Image.fromarray(noise), "png")), os.urandom(1_000_000)
 
     def livez(client: Client) -> None:
         client.call("GET", "/livez")
@@ -111,16 +109,9 @@ def measure(*, rounds: int, seconds: float, clients: int) -> dict[str, dict[str,
     calls = {"/livez": livez, "64 x 64 upscale": upscale, "1 MB upload": upload}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     with tempfile.TemporaryDirectory(prefix="chetko-edge-") as folder, ExitStack() as running:
-        write_model(Path(folder) / "models", "nearest", nearest, default=True)
+        write_model(Path(folder), "nearest", nearest, default=True)
         urls = [
-            running.enter_context(
-                real_server(
-                    CHETKO_MODELS_DIR=f"{folder}/models",
-                    CHETKO_DATA_DIR=f"{folder}/{processes}",
-                    CHETKO_PROCESSES=str(processes),
-                    CHETKO_LOG_LEVEL="warning",
-                )
-            ).url
+            running.enter_context(running_service(models_dir=folder, processes=str(processes), log_level="warning")).url
             for processes in (1, 2)
         ]
         for number in range(rounds + 1):

@@ -73,7 +73,7 @@ class Workers:
     _logs: list[IO[str]]
 
     def seconds(self, job: str) -> dict[str, float]:
-        """By kind of task (``prepare``, ``strip``, ``assemble``), what the tasks of a job took, added up."""
+        """By kind of task (``prepare``, ``strip``, ``assemble``, ``tiles``), what the tasks of a job took, added up."""
         took: dict[str, float] = {}
         for log in self._logs:
             log.seek(0)

@@ -278,7 +278,7 @@ class Jobs:
                 if "strip" in took:
                     parts["decode"] += took["prepare"]
                     parts["inference"] += took["strip"]
-                    parts["encode"] += took["assemble"]
+                    parts["encode"] += took["assemble"] + took.get("tiles", 0.0)
                 else:  # small pictures are done whole, in one task
                     parts["inference"] += took.get("prepare", 0.0)
                 client.delete(job).raise_for_status()

@@ -128,7 +128,8 @@ async def share_upload(
     if job is not None:
         found = await own_job(service, request, job)
         check_result(found)
-        until = min(until, until if found.expires is None else found.expires.timestamp())
+        if found.expires is not None:
+            until = min(until, found.expires.timestamp())
     await asyncio.get_running_loop().run_in_executor(service.disk, _check_png, service, place)
     links = await service.share_links()
     with queue_needed():

@@ -239,7 +239,7 @@ class Work:
                 plan.layout,
                 plan.strips,
                 self._strips_of(call, token),
-                cast("BinaryIO", tiles),
+                tiles,
                 call.options,
                 registry=call.engine.registry,
                 get=self._bands_of(call, token),
