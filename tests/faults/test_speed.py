@@ -12,30 +12,34 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from tests.faults.own_cores import share_of_both
 from tests.faults.pictures import photo_like
 from tests.faults.tree import Tree, tree, wait_until
 
-IDLE_LOAD = 0.7
+BUSY_PERCENT = 15
 TASKSET = shutil.which("taskset") or ""
 QUERY = "scale=4&format=tiff"
 SMALL_REQUESTS = 60
 
 
-def judged(load: float) -> bool:
-    """Whether the machine was idle enough before the test for its figures to count."""
-    if load > IDLE_LOAD:
-        print(f"the load was {load:.1f} before: only told, not judged")
-    return load <= IDLE_LOAD
+def idle() -> bool:
+    """Whether the machine has nothing else to do, so that a test's figures count."""
+    busy = psutil.cpu_percent(5)
+    if busy > BUSY_PERCENT:
+        print(f"the cores were busy for {busy:.0f} % of the time before: only told, not judged")
+    return busy <= BUSY_PERCENT
 
 
 @pytest.mark.skipif(not TASKSET or (os.cpu_count() or 1) < 2, reason="needs two cores, and taskset to give them away")
 def test_two_workers_take_at_most_0_6_of_the_time_of_one(place: Path) -> None:
-    load = os.getloadavg()[0]
+    judged = idle()
     # As large as what people wait for: of a smaller one the first and the last step, which one worker does, are more.
     picture = photo_like(4000, 3000)
     first, second = sorted(os.sched_getaffinity(0))[:2]
+    before = share_of_both(first, second)
     with tree(place, arguments=["--no-worker"], threads="1") as one:
 
         def ready(count: int) -> None:
@@ -57,9 +61,13 @@ def test_two_workers_take_at_most_0_6_of_the_time_of_one(place: Path) -> None:
             worker.terminate()
             assert worker.wait(60) == 0
         assert one.stop() == 0
-    print(f"one worker {alone:.1f} s, two {together:.1f} s: {together / alone:.2f}")
-    if judged(load):
-        assert together <= 0.6 * alone
+    bare = (before + share_of_both(first, second)) / 2
+    print(
+        f"one worker {alone:.1f} s, two {together:.1f} s: {together / alone:.2f}; the model alone takes {bare:.2f}"
+        " of the time on both cores, where cores that share nothing take 0.50"
+    )
+    if judged:
+        assert together <= 0.6 * alone * (bare / 0.5)
 
 
 def p95(one: Tree, picture: bytes, *, while_running: str | None = None) -> float:
@@ -77,16 +85,16 @@ def p95(one: Tree, picture: bytes, *, while_running: str | None = None) -> float
 
 
 def test_small_requests_hardly_feel_a_large_job(place: Path) -> None:
-    load = os.getloadavg()[0]
+    judged = idle()
     small = photo_like(160, 120)
     with tree(place) as one:
         p95(one, small)
-        idle = p95(one, small)
+        quiet = p95(one, small)
         id = one.submit(photo_like(4000, 3000), QUERY)
         wait_until(lambda: one.job(id)["state"] == "running", "a running strip", 300)
         busy = p95(one, small, while_running=id)
         one.ask("DELETE", f"/v1/jobs/{id}")
         assert one.stop() == 0
-    print(f"95 of 100 small requests are answered within {idle:.0f} ms, and {busy:.0f} ms beside a large job")
-    if judged(load):
-        assert busy <= 3 * idle
+    print(f"95 of 100 small requests are answered within {quiet:.0f} ms, and {busy:.0f} ms beside a large job")
+    if judged:
+        assert busy <= 3 * quiet
