@@ -152,6 +152,8 @@ def faults(text: str) -> Iterator[str]:
             (container,) = pod["containers"]
             if pod["terminationGracePeriodSeconds"] < 75 and kind == "Deployment":
                 yield f"{name} ends before its longest strip"
+            if not re.search(r":[^/:]+$", container["image"]):
+                yield f"{name} takes the image {container['image']}, which names no version"
             memory = container["resources"]["limits"].get("memory")
             if memory is None:
                 yield f"{name} has no memory limit"

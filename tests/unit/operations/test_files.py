@@ -17,6 +17,7 @@ import yaml
 from app.api.keys import looks_like_key
 from app.api.service import Service
 from app.api.service_metrics import QueueMetrics, ServiceMetrics
+from app.jobs import keys
 from app.main import create_app
 from app.settings import PREFIX, Settings
 from app.telemetry.metrics import METRICS
@@ -159,3 +160,69 @@ def test_compose_asks_only_for_what_its_secrets_bring() -> None:
     made = subprocess.run([sys.executable, ROOT / "docker/make-env"], check=True, capture_output=True, text=True).stdout
     names = {line.split("=")[0] for line in made.splitlines()}
     assert set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "docker/compose.yaml").read_text())) == names
+
+
+def test_compose_has_the_whole_system_and_its_gpu_file_changes_what_computes() -> None:
+    (compose,) = documents(ROOT / "docker/compose.yaml")
+    services = compose["services"]
+    assert set(services) == {"api", "worker", "valkey", "store", "prometheus", "grafana"}
+    for name in ("api", "worker"):
+        assert services[name]["user"] == "10001:10001"
+        assert services[name]["read_only"]
+        assert services[name]["environment"]["CHETKO_S3_ENDPOINT"] == "http://store:9000"
+        assert services[name]["environment"]["CHETKO_REDIS_URL"].startswith("redis://valkey:6379/")
+    # A tag that moves would make two starts of the same file two systems.
+    assert all(re.search(r":[^/:]*\d", each["image"]) for each in services.values() if each["image"] != "chetko:cpu")
+    (gpu,) = documents(ROOT / "docker/compose.gpu.yaml")
+    assert set(gpu["services"]) == {"api", "worker"}
+    for each in gpu["services"].values():
+        assert (each["image"], each["environment"]) == ("chetko:gpu", {"CHETKO_PLATFORM": "gpu"})
+        (device,) = each["deploy"]["resources"]["reservations"]["devices"]
+        assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_keda_counts_the_tasks_of_the_queue() -> None:
+    (_, scaled) = documents(ROOT / "k8s/components/keda/scaled-object.yaml")
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["metadata"]["listName"] == keys.QUEUE
+    assert scaled["spec"]["minReplicaCount"] == 0
+
+
+def test_pods_are_watched_and_bounded() -> None:
+    """What checkov and the schemas do not ask: who is asked what, and that nothing is without a bound."""
+    pods = {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"]
+        for each in in_base()
+        if each["kind"] in {"Deployment", "StatefulSet"}
+    }
+    assert set(pods) == {"chetko-api", "chetko-worker", "chetko-valkey", "chetko-store"}
+    probes = {
+        name: {
+            probe: container[probe].get("httpGet", {}).get("path")
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+            if probe in container
+        }
+        for name, pod in pods.items()
+        for container in pod["containers"]
+    }
+    assert probes["chetko-api"] == {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
+    assert set(probes["chetko-worker"].values()) == {"/metrics"}
+    assert all("readinessProbe" in each and "livenessProbe" in each for each in probes.values())
+    for pod in pods.values():
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+        (container,) = pod["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert set(container["resources"]["limits"]) >= {"cpu", "memory"} <= set(container["resources"]["requests"])
+    kinds = [each["kind"] for each in in_base()]
+    assert kinds.count("PodDisruptionBudget") == 2
+    assert kinds.count("HorizontalPodAutoscaler") == 1
+    (scaled,) = (each for each in in_base() if each["kind"] == "HorizontalPodAutoscaler")
+    assert scaled["spec"]["scaleTargetRef"]["name"] == "chetko-api"
+
+
+def test_both_images_are_labelled_with_this_release() -> None:
+    text = (ROOT / "docker/Dockerfile").read_text()
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.findall(r'org\.opencontainers\.image\.version="([^"]+)"', text) == [release, release]
