@@ -91,7 +91,7 @@ clients: install ## generate the Python and TypeScript clients from docs/openapi
 fuzz: install ## 20,000 damaged pictures: none may make the service fail, hang, grow or leave files behind
 	$(BIN)/python -m tests.fuzz.campaign --count 20000
 
-check: test page-types docs docker-test k8s-check ## the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
+check: test page-types docs docker-test k8s-check load ## and the slow rest: memory of a 6000 x 4000 picture, 2,000 pictures from 64 clients
 	$(BIN)/pytest -m slow
 
 test-redis: install ## what uses the queue, against the redis-server of this machine instead of the embedded one
@@ -141,6 +141,7 @@ screenshots: install ## the pictures of the page's states in docs/images (with f
 load: install ## latency and memory under load, capacity curve, overload, a soak of a minute, requests a second
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.edge
 
 clean: ## remove everything that was installed or built

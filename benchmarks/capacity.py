@@ -1,4 +1,4 @@
-"""``make load``, second part: how much a service takes, what four times as much does to it, and whether it stays flat.
+"""``make load``, second part: how much a service takes, and what four times as much does to it.
 
 Clients are threads of a process of their own on this machine, so they compete with the service for its processors; what
 they take counts against the figures. Everything goes over loopback, to a service that this command starts and ends.
@@ -7,13 +7,8 @@ they take counts against the figures. Everything goes over loopback, to a servic
 from __future__ import annotations
 
 import argparse
-import statistics
-import threading
 import time
 from collections import Counter
-from pathlib import Path
-
-import psutil
 
 from benchmarks.apart import Apart
 from benchmarks.clients import Answer, Clients, quantile, span
@@ -26,7 +21,8 @@ QUERY = "scale=4&format=jpeg"
 PLACES = 64
 """CHETKO_MAX_REQUESTS of the service: so many are taken in at once."""
 RECOVERY_SECONDS = 5.0
-SOAK_EDGES = (32, 64, 100, 128, 200, 256, 320)
+KEPT = 1.5
+"""Times the latency with all places taken that an accepted request may have under overload."""
 
 
 def body(edge: int) -> bytes:
@@ -77,47 +73,19 @@ def overload(url: str, edge: int, capacity: float, full: float, seconds: float) 
     print(f"  accepted: p95 {quantile(good, 0.95):.2f} s (with 64 clients: {full:.2f} s); ", end="")
     refused = quantile([answer.seconds for answer in busy], 0.95)
     print(f"refused: p95 {refused:.3f} s; a picture again after {recovery:.2f} s")
-    return bool(good) and bool(busy) and told == len(busy) and others == 0 and recovery <= RECOVERY_SECONDS
-
-
-def soak(url: str, service: psutil.Process, folder: Path, minutes: float) -> bool:
-    """Mixed sizes from four clients; prints memory's slope and what is left on the disk; true if both are flat."""
-    memory: list[tuple[float, float]] = []
-    files = sum(1 for _ in folder.rglob("*"))
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(max(0.5, minutes * 0.6)):
-            memory.append((time.monotonic() / 60, service.memory_info().rss / 2**20))
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    answers = apart(url, "during", [body(edge) for edge in SOAK_EDGES], 4, minutes * 60)
-    done.set()
-    watching.join()
-    half = memory[len(memory) // 3 :]  # the first third warms caches and arenas
-    slope = statistics.linear_regression(*zip(*half, strict=True)).slope
-    left = sum(1 for _ in folder.rglob("*")) - files
-    statuses = dict(sorted(Counter(answer.status for answer in answers).items()))
-    grown = slope * (half[-1][0] - half[0][0])
-    print(f"soak: {minutes:g} minutes, {len(answers)} pictures {statuses}: ", end="")
-    print(f"{half[0][1]:.0f} to {half[-1][1]:.0f} MiB, slope {slope:+.2f} MiB a minute; {left} files more than before")
-    return set(statuses) == {200} and grown <= max(16.0, 0.1 * half[0][1]) and left <= 0
+    kept = quantile(good, 0.95) <= KEPT * full  # False where nothing was answered: NaN
+    return kept and bool(busy) and told == len(busy) and others == 0 and recovery <= RECOVERY_SECONDS
 
 
 def main() -> int:
-    """Everything after each other on one service; 1 if overload or soak did not hold."""
+    """Both after each other on one service; 1 if the overload did not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edge", type=int, default=128, help="width and height of a picture (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10, help="for each row and for the overload (%(default)s)")
-    parser.add_argument("--soak-minutes", type=float, default=1, help="0 leaves the soak out (%(default)s)")
     options = parser.parse_args()
     with running_service() as running:
-        url, service = running.url, psutil.Process(running.pid)
-        capacity, full = curve(url, options.edge, options.seconds)
-        held = overload(url, options.edge, capacity, full, options.seconds)
-        if options.soak_minutes:
-            held = soak(url, service, running.data, options.soak_minutes) and held
+        capacity, full = curve(running.url, options.edge, options.seconds)
+        held = overload(running.url, options.edge, capacity, full, options.seconds)
     print("held" if held else "did not hold")
     return 0 if held else 1
 

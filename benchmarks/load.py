@@ -142,7 +142,8 @@ def measure(*, requests: int, concurrency: int, edges: Sequence[int], query: str
         return Load(idle.latency, loaded.latency, seconds, dict(sorted(counted.items())), memory)
 
 
-def main() -> None:
+def main() -> int:
+    """0 unless memory grew by more than what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=2000, help="pictures sent (%(default)s)")
     parser.add_argument("--concurrency", type=int, default=64, help="clients at once (%(default)s)")
@@ -150,9 +151,17 @@ def main() -> None:
         "--edges", type=int, nargs="+", default=[256], help="widths and heights that are drawn from (%(default)s)"
     )
     parser.add_argument("--query", default="scale=4", help="options of every request (%(default)s)")
+    parser.add_argument(
+        "--most-growth",
+        type=float,
+        metavar="PERCENT",
+        help="exit code 1 if memory after all pictures is more than this above that after the first tenth",
+    )
     options = parser.parse_args()
 
-    load = measure(**vars(options))
+    asked = vars(options)
+    most = asked.pop("most_growth")
+    load = measure(**asked)
     print(f"{'':24}{'p50':>9}{'p99':>9}{'longest':>9}   answers")
     _tell("/livez idle, ms", load.idle)
     _tell("/livez under load, ms", load.loaded)
@@ -162,7 +171,12 @@ def main() -> None:
     print(f"{load.seconds:.0f} s, {load.statuses.get(200, 0) / load.seconds:.1f} results/s")
     print("statuses: " + ", ".join(f"{status}: {count}" for status, count in load.statuses.items()))
     print(f"memory:   {tenths(load)} MiB, after each tenth of the pictures: ", end="")
-    print(f"the last is {load.memory[-1] / load.memory[0] - 1:+.1%} of the first")
+    grown = load.memory[-1] / load.memory[0] - 1
+    print(f"the last is {grown:+.1%} of the first")
+    if most is not None and (grown > most / 100 or set(load.statuses) != {200}):
+        print(f"did not hold: at most {most:g} % more and nothing but 200 was asked for")
+        return 1
+    return 0
 
 
 def tenths(load: Load) -> str:
@@ -175,4 +189,4 @@ def _tell(name: str, latency: Latency) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
