@@ -82,7 +82,7 @@ x4, at their own pixels; under each PSNR on luma and LPIPS (lower is closer) of 
 checkpoint. For another region:
 
 ```sh
-.venv/bin/python -m training.evaluation.strip PICTURE espcn fast --region LEFT TOP WIDTH HEIGHT -o strip.png
+.venv/bin/python -m training.evaluation.strip app/web/examples/city.jpg espcn fast --region 60 60 160 120 -o strip.png
 ```
 """
 

@@ -141,7 +141,8 @@ def faults(text: str) -> Iterator[str]:
         if kind == "Ingress":
             hosts = [rule["host"] for rule in each["spec"]["rules"]]
             (config,) = (one["data"] for one in documents if one["metadata"]["name"].startswith("chetko-settings"))
-            if hosts != config["CHETKO_ALLOWED_HOSTS"].split(","):
+            secured = [host for entry in each["spec"]["tls"] for host in entry["hosts"]]
+            if not hosts == secured == config["CHETKO_ALLOWED_HOSTS"].split(",")[:1]:
                 yield f"the ingress is for {hosts}, the service answers to {config['CHETKO_ALLOWED_HOSTS']}"
         if kind in ("HorizontalPodAutoscaler", "ScaledObject"):
             target = (each["spec"]["scaleTargetRef"].get("kind", "Deployment"), each["spec"]["scaleTargetRef"]["name"])

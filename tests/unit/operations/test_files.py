@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -154,6 +155,24 @@ def test_the_secret_has_every_key_that_pods_ask_for_and_is_new_each_time() -> No
     assert looks_like_key(first["stringData"]["bootstrap-key"])
     assert len(first["stringData"]["secret-key"]) >= 32
     assert not set(first["stringData"].values()) & set(second["stringData"].values())
+
+
+def test_the_secret_takes_the_keys_of_an_own_bucket() -> None:
+    id_, secret = f"{PREFIX}S3_ACCESS_KEY_ID", f"{PREFIX}S3_SECRET_ACCESS_KEY"
+
+    def made(**given: str) -> subprocess.CompletedProcess[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        command = [sys.executable, ROOT / "k8s/make-secret"]
+        return subprocess.run(command, check=False, capture_output=True, text=True, env={**inherited, **given})
+
+    own = json.loads(made(**{id_: "AKIA1", secret: "hush"}).stdout)["stringData"]
+    assert (own["s3-access-key-id"], own["s3-secret-access-key"]) == ("AKIA1", "hush")
+    role = json.loads(made(**{id_: "", secret: ""}).stdout)["stringData"]
+    assert (role["s3-access-key-id"], role["s3-secret-access-key"]) == ("", "")
+    half = made(**{id_: "AKIA1"})
+    assert half.returncode == 1
+    assert half.stdout == ""
+    assert "belong together" in half.stderr
 
 
 def test_compose_asks_only_for_what_its_secrets_bring() -> None:
