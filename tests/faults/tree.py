@@ -23,6 +23,9 @@ from app.jobs import tied
 from app.jobs.data_folder import Process, note_in
 from app.processes import chetko_command
 
+# A connection that was kept would fail once after each kill.
+_ONE_REQUEST_EACH = httpx.Limits(max_keepalive_connections=0)
+
 # A test run that is killed takes its services with it.
 _TIED = (sys.executable, "-I", "-S", tied.__file__)
 
@@ -56,6 +59,8 @@ class Tree:
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, limits=_ONE_REQUEST_EACH))
+    """Kept: httpx reads the machine's certificates for every new one, 30 ms of a core that is being measured."""
 
     # Life
 
@@ -137,6 +142,7 @@ class Tree:
 
     def end(self) -> None:
         """Whatever is left is killed."""
+        self.client.close()
         if self.process is not None and self.process.poll() is None:
             self.kill_everything()
         for worker in self.workers:
@@ -159,7 +165,7 @@ class Tree:
         while True:
             last: object
             try:
-                answer = httpx.request(method, self.url + path, timeout=60, **given)
+                answer = self.client.request(method, self.url + path, **given)
             except httpx.TransportError as error:
                 last = error
             else:
