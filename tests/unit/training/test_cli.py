@@ -73,6 +73,7 @@ REACHES = [
     ("--discr-weight 7", lambda g: g["losses"].adversarial_weight, 7.0),
     ("--discr-weight 0", lambda g: g["discriminator"], None),
     ("--perceptual-weight 3", lambda g: g["losses"].content_weight, 3.0),
+    ("--pixel-weight 2", lambda g: (a := g["losses"].anchor) and of_black_and_white(a) * g["losses"].anchor_weight, 510.0),
     ("--content l1", lambda g: of_black_and_white(g["losses"].content), 255.0),
     ("--loss-scale paper", lambda g: of_black_and_white(g["losses"].content), 4.0),
     ("--adversarial relativistic", lambda g: g["losses"].adversarial, "relativistic"),
