@@ -117,8 +117,9 @@ node_modules/.installed: package.json package-lock.json
 page-types: page-tools ## the page's JSDoc types, by tsc --checkJs
 	node_modules/.bin/tsc -p app/web/jsconfig.json
 
-bench: install ## every way beside bare onnxruntime, in one run (BENCH=--quick, BENCH="--docs --models fast", ...)
+bench: install ## every way beside bare onnxruntime, in one run (BENCH=--quick, BENCH="--docs --models fast", ...); the edge
 	$(BIN)/python -m benchmarks.speed $(BENCH)
+	$(BIN)/python -m benchmarks.edge
 
 bench-queue: install ## strips a second that one queue server lets through when computing takes no time
 	$(BIN)/python -m benchmarks.strips
@@ -138,11 +139,10 @@ bench-page: install ## browser memory and frame times while a 12-megapixel photo
 screenshots: install ## the pictures of the page's states in docs/images (with fonts-inter, if it is there)
 	$(BIN)/python -m docs.make_screenshots
 
-load: install ## latency and memory under load, capacity curve, overload, a soak of a minute, requests a second
+load: install ## latency and memory under load, capacity curve, overload, a soak of a minute
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.capacity
 	$(BIN)/python -m benchmarks.soak
-	$(BIN)/python -m benchmarks.edge
 
 clean: ## remove everything that was installed or built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

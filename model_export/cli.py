@@ -71,7 +71,7 @@ def trained(options: argparse.Namespace) -> Source:
         training={
             "recipe": recipe, "data": options.data, "steps": state["step"],
             "hours": round(state["seconds"] / 3600, 3), "hardware": options.hardware,
-        },
+        } | ({"blends": state["blends"]} if "blends" in state else {}),
         equalize_colors=bool(recipe.get("equalize_colors", False)),
     )  # fmt: skip
 

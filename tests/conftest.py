@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import ssl
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
+import certifi
 import numpy as np
 import pytest
 import redis
@@ -39,6 +43,23 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             report.outcome = "failed"
             report.longrepr = f"CHETKO_TEST_STRICT=1 allows no skip here: {reason}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_are_read_once() -> Iterator[None]:
+    """Each ``httpx.get`` and every new client reads the machine's certificates: 60 ms of a core, a thousand times."""
+    made = ssl.create_default_context
+    known = {certifi.where(), os.environ.get("SSL_CERT_FILE")} - {None}
+    read = functools.cache(made)
+
+    def create(*arguments: Any, cafile: str | None = None, **others: Any) -> ssl.SSLContext:
+        if cafile in known and not arguments and not others:
+            return read(cafile=cafile)
+        return made(*arguments, cafile=cafile, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", create)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -219,6 +219,7 @@ def _losses(command: Command, hardware: Hardware, *, say: Callable[[str], None])
     return Losses(
         pixels=loss("l1" if command.content == "l1" else "mse"), content=content,
         content_weight=command.perceptual_weight, adversarial_weight=command.discr_weight,
+        anchor=loss("l1") if command.pixel_weight else None, anchor_weight=command.pixel_weight,
         adversarial=command.adversarial,
     )  # fmt: skip
 

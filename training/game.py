@@ -30,6 +30,9 @@ class Losses:
     content: nn.Module
     """(SR, HR) -> scalar: after that."""
     content_weight: float = 1.0
+    anchor: nn.Module | None = None
+    """(SR, HR) -> scalar: of pixels, beside the content; what VGG features do not see would drift."""
+    anchor_weight: float = 0.0
     adversarial_weight: float = 0.0
     adversarial: Literal["vanilla", "relativistic"] = "vanilla"
 
@@ -81,6 +84,9 @@ class Game:
         else:
             told["content"] = self.losses.content(restored, batch.large)
             loss = self.losses.content_weight * told["content"]
+            if self.losses.anchor is not None:
+                told["pixels"] = self.losses.anchor(restored, batch.large)
+                loss = loss + self.losses.anchor_weight * told["pixels"]
         if stage == "adversarial":
             told["adversarial"] = self._fooling(restored, batch.large)
             loss = loss + self.losses.adversarial_weight * told["adversarial"]

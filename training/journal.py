@@ -15,7 +15,7 @@ from PIL import Image
 
 RESULTS = "results.csv"
 COLUMNS = (
-    "epoch", "step", "seconds", "stage", "learning_rate", "loss", "content", "adversarial", "discriminator",
+    "epoch", "step", "seconds", "stage", "learning_rate", "loss", "content", "pixels", "adversarial", "discriminator",
     "accuracy", "psnr", "ssim", "lpips", "images_per_second",
 )  # fmt: skip
 _LIVE_SECONDS = 1.0

@@ -54,7 +54,7 @@ class Option:
 _DATA = "data: what it learns from"
 _DAMAGE = "damage: what the small pictures suffer, in this order (restoration models)"
 _NET = "network"
-_LOSS = "loss: perceptual-weight x content + discr-weight x adversarial"
+_LOSS = "loss: perceptual-weight x content + pixel-weight x L1 + discr-weight x adversarial"
 _RUN = "run"
 _MACHINE = "machine"
 _OUT = "files and measurements"
@@ -82,6 +82,8 @@ OPTIONS: tuple[Option, ...] = (
            "equal name and shape are taken, the rest is listed", "FILE"),
     Option("content", _LOSS, str, "vgg", "what SR and HR are compared by", choices=("mse", "l1", "vgg")),
     Option("perceptual-weight", _LOSS, float, 1.0, "weight of the content loss", "W", at_least=0),
+    Option("pixel-weight", _LOSS, float, 0.0, "weight of the L1 of pixels beside the content loss: features hardly see "
+           "that a whole picture changed its colour or brightness", "W", at_least=0),
     Option("vgg-layer", _LOSS, str, None, "features after the activation of LAYER (conv5_4 of VGG19, conv5_3 of VGG16)",
            "LAYER"),
     Option("perceptual-weights", _LOSS, Path, None, "VGG19 or VGG16 file as torchvision publishes it, a .safetensors "

@@ -38,6 +38,8 @@ _POLL_SECONDS = 0.1
 _IN_MEMORY_BYTES = 16 * 1024 * 1024
 """What is no file of the system, as an object in a bucket, is copied: up to this into memory, beyond it to the disk."""
 _ROOT = Path(__file__).parents[2]
+DEATHS_OF_A_DAMAGED_PICTURE = 2
+"""One alone may be a kill from outside."""
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 """All that a decoder gets of our environment: no secret is in its memory."""
 
@@ -151,23 +153,24 @@ class DecodePool:
     def _answer(self, file: BinaryIO, request: dict[str, Any], take: Callable[[_Process], _Answer]) -> _Answer:
         """What ``take`` makes of a process that was asked.
 
-        A process that has served others may die of something else than this picture: the system was short of memory,
-        or it was dying already when it was asked. So a picture is called damaged only by a process of its own.
+        A process may die of something else than its picture: it was dying already, or somebody killed it, the system
+        perhaps, short of memory. So a picture is called damaged only after two processes died that had read no other.
         """
+        deaths = 0
         with _descriptor(file) as descriptor:
-            for used in (True, False):
+            for used in (True, *[False] * DEATHS_OF_A_DAMAGED_PICTURE):
                 try:
                     with self._process(used=used) as process:
                         process.ask({**request, "seconds": self.seconds}, descriptor)
                         return take(process)
                 except _DecoderGoneError as gone:
-                    if gone.was_used:
-                        continue
-                    raise BrokenPictureError(
-                        "broken_picture",
-                        "The picture is damaged: its decoder gave up. Open it in an editor and save it again.",
-                    ) from gone
-        raise AssertionError("unreachable: a new process is not a used one")
+                    deaths += not gone.was_used
+                    if deaths == DEATHS_OF_A_DAMAGED_PICTURE:
+                        raise BrokenPictureError(
+                            "broken_picture",
+                            "The picture is damaged: its decoder gave up. Open it in an editor and save it again.",
+                        ) from gone
+        raise AssertionError("unreachable: only one of them was used before")
 
     @contextmanager
     def _process(self, *, used: bool = True) -> Iterator[_Process]:

@@ -59,11 +59,10 @@ class Load:
 
     def _post(self, query: str, picture: bytes, headers: dict[str, str]) -> httpx.Response | None:
         try:
-            answer = httpx.post(
+            answer = self.one.client.post(
                 f"{self.one.url}/v1/upscale?{query}",
                 files={"image": ("chaos.png", picture)},
                 headers=headers,
-                timeout=60,
             )
         except httpx.HTTPError:
             self.statuses[0] += 1
@@ -80,7 +79,7 @@ def test_nothing_is_lost_whoever_is_killed(place: Path) -> None:
     with tree(place) as one:
         load = Load(one)
         load.expected = hashlib.sha256(
-            httpx.post(f"{one.url}/v1/upscale?{SMALL}", files={"image": ("chaos.png", load.small)}, timeout=60).content
+            one.client.post(f"{one.url}/v1/upscale?{SMALL}", files={"image": ("chaos.png", load.small)}).content
         ).hexdigest()
         first = one.submit(load.large, LARGE)
         large = one.wait_for(first, "succeeded")["result"]["sha256"]
@@ -92,8 +91,11 @@ def test_nothing_is_lost_whoever_is_killed(place: Path) -> None:
             end = time.monotonic() + MINUTES * 60
             while time.monotonic() < end:
                 time.sleep(choose.uniform(*PAUSE_SECONDS))
-                victim = choose.choice(("worker", "queue server", "api"))
-                if victim == "api":
+                victim = choose.choice(("worker", "queue server", "api", "decoder"))
+                if victim == "decoder":
+                    if not one.kill_decoders():
+                        continue  # none is there just now
+                elif victim == "api":
                     one.kill_serve()
                     one.start()  # what a cluster or systemd does
                 else:

@@ -56,11 +56,10 @@ def test_a_full_disk_stops_acceptance_and_nothing_else(small_disk: Path, leave: 
 
         def refused() -> bool:
             try:
-                answer = httpx.post(
+                answer = one.client.post(
                     f"{one.url}/v1/upscale?{QUERY}",
                     files={"image": ("picture.png", picture)},
                     headers={"Prefer": "respond-async", "Cache-Control": "no-cache"},
-                    timeout=60,
                 )
             except httpx.TransportError:
                 return False

@@ -158,7 +158,7 @@ def test_a_decoder_is_ended_when_nobody_wants_its_picture(pool: DecodePool) -> N
 def test_a_decoder_that_breaks_costs_its_picture_only(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
     pool.warm()
     with monkeypatch.context() as broken:
-        # The one that is there, and the new one that then gets the picture: every picture kills its decoder.
+        # The one that is there, and the new ones that then get the picture: every picture kills its decoder.
         broken.setattr(decode_pool._Process, "ask", lambda process, *_: process._process.kill())
         with pytest.raises(BrokenPictureError):
             pool.decode(file_of("PNG"), max_pixels=None, cancelled=never)
@@ -173,6 +173,20 @@ def test_a_decoder_that_dies_of_something_else_costs_no_picture(
     monkeypatch.setattr(decode_pool._Process, "alive", lambda _: True)  # it died a moment after it was asked
     process.kill()
     assert pool.decode(file_of("PNG"), max_pixels=None, cancelled=never).width == 61
+
+
+def test_one_kill_of_a_new_decoder_costs_no_picture(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, asked = decode_pool._Process.ask, []
+
+    def killed_once(process: decode_pool._Process, *given: Any) -> None:
+        asked.append(process.used)
+        if len(asked) == 1:
+            process._process.kill()
+        ask(process, *given)
+
+    monkeypatch.setattr(decode_pool._Process, "ask", killed_once)
+    assert pool.decode(file_of("PNG"), max_pixels=None, cancelled=never).width == 61
+    assert asked == [False, False]
 
 
 def test_a_decoder_that_died_in_between_is_replaced(pool: DecodePool) -> None:

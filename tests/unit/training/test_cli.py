@@ -47,8 +47,8 @@ def given(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> Any:
     return run
 
 
-def of_black_and_white(loss: torch.nn.Module) -> float:
-    return float(loss(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)))
+def of_black_and_white(loss: torch.nn.Module | None) -> float:
+    return 0.0 if loss is None else float(loss(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)))
 
 
 # What the option changes, read where it matters; each differs from what the default gives (checked).
@@ -73,6 +73,7 @@ REACHES = [
     ("--discr-weight 7", lambda g: g["losses"].adversarial_weight, 7.0),
     ("--discr-weight 0", lambda g: g["discriminator"], None),
     ("--perceptual-weight 3", lambda g: g["losses"].content_weight, 3.0),
+    ("--pixel-weight 2", lambda g: (of_black_and_white(g["losses"].anchor), g["losses"].anchor_weight), (255.0, 2.0)),
     ("--content l1", lambda g: of_black_and_white(g["losses"].content), 255.0),
     ("--loss-scale paper", lambda g: of_black_and_white(g["losses"].content), 4.0),
     ("--adversarial relativistic", lambda g: g["losses"].adversarial, "relativistic"),
