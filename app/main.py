@@ -267,9 +267,12 @@ async def _run(server: _Server, sockets: list[socket.socket], url: str, *, had_t
     try:
         if server.supervisor is not None:
             await server.supervisor.start()
-        announcing = asyncio.ensure_future(_announce(server, url))
+        beside = [asyncio.ensure_future(_announce(server, url))]
+        if shown_by_parent():
+            beside.append(asyncio.ensure_future(ServiceMetrics(server.service).keep_published()))
         await server.serve(sockets=sockets)
-        announcing.cancel()
+        for task in beside:
+            task.cancel()
     finally:
         if server.supervisor is not None:
             await server.supervisor.close(at_once=server.force_exit)

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         le=64,
         description="Processes of chetko serve that answer on the same port, on Linux and macOS. Each loads the models "
         "and has CHETKO_MAX_REQUESTS, CHETKO_MAX_UPLOADS and the like for itself; what is counted for a key counts in "
-        "all. Metrics tell readiness and places taken of the first one.",
+        "all. Metrics add up what they count and hold; chetko_ready is that of the first one.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("localhost", "127.0.0.1", "[::1]"),

@@ -114,6 +114,11 @@ class Service:
         return self._backend
 
     @property
+    def takes_pictures(self) -> bool:
+        """Whether ``backend`` is there for new pictures."""
+        return self.state == "ready" and self._backend is not None and self.device_lost is None
+
+    @property
     def registry(self) -> Registry:
         """The models; raises ``UnavailableProblem`` while they are not loaded."""
         return self.backend.registry if self._backend is None else self._backend.registry

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from prometheus_client import Metric
+from prometheus_client import Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from app import __version__
 from app.api.service import Service
+from app.telemetry.metrics import METRICS
+
+PUBLISH_SECONDS = 1.0
+"""How often a server process beside the first one tells what it holds."""
+
+
+def _gauge(name: str, text: str) -> Gauge:
+    return Gauge(name, text, multiprocess_mode="livesum", registry=METRICS)
+
+
+_REQUESTS = _gauge("chetko_requests_in", "Pictures taken in: from reception to the end of the answer.")
+_MOST_REQUESTS = _gauge(
+    "chetko_requests_in_limit", "Pictures taken in at most: CHETKO_MAX_REQUESTS of every server process."
+)
+_UPLOADS = _gauge("chetko_uploads_in", "Bodies being received.")
+_MOST_UPLOADS = _gauge(
+    "chetko_uploads_in_limit", "Bodies received at once at most: CHETKO_MAX_UPLOADS of every server process."
+)
+_TILES = _gauge("chetko_tiles_waiting", "Tiles of pictures answered at once that wait for the device.")
 
 
 class ServiceMetrics:
@@ -18,22 +38,29 @@ class ServiceMetrics:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    def publish(self) -> None:
+        """Tells what this process holds; over several server processes it is added up."""
+        admission = self._service.admission
+        _REQUESTS.set(admission.requests)
+        _MOST_REQUESTS.set(admission.max_requests)
+        _UPLOADS.set(admission.uploads)
+        _MOST_UPLOADS.set(admission.max_uploads)
+        _TILES.set(self._service.tiles_waiting())
+
+    async def keep_published(self) -> None:
+        """Publishes for as long as it is not cancelled: for a process that Prometheus does not ask itself."""
+        while True:
+            self.publish()
+            await asyncio.sleep(PUBLISH_SECONDS)
+
     def collect(self) -> Iterator[Metric]:
-        """One sample each, whatever state the service is in."""
-        service, admission = self._service, self._service.admission
+        """What only this process is asked for; what it holds is published before the counted numbers are read."""
+        self.publish()
         info = GaugeMetricFamily("chetko_info", "Always 1; the labels say what runs.", labels=("version", "state"))
-        info.add_metric((__version__, service.state), 1)
+        info.add_metric((__version__, self._service.state), 1)
         yield info
-        numbers = {
-            "chetko_ready": ("1 while pictures are taken, else 0.", service.state == "ready"),
-            "chetko_requests_in": ("Pictures taken in: from reception to the end of the answer.", admission.requests),
-            "chetko_requests_in_limit": ("Pictures taken in at most (CHETKO_MAX_REQUESTS).", admission.max_requests),
-            "chetko_uploads_in": ("Bodies being received.", admission.uploads),
-            "chetko_uploads_in_limit": ("Bodies received at once at most (CHETKO_MAX_UPLOADS).", admission.max_uploads),
-            "chetko_tiles_waiting": ("Tiles that wait for the device.", service.tiles_waiting()),
-        }
-        for name, (text, value) in numbers.items():
-            yield GaugeMetricFamily(name, text, value=float(value))
+        ready = float(self._service.takes_pictures)
+        yield GaugeMetricFamily("chetko_ready", "1 while pictures are taken, as /readyz has it, else 0.", value=ready)
 
 
 class QueueHealth(Protocol):

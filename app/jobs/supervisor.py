@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.jobs.data_folder import DataFolder
+from app.telemetry.exposition import forget_process
 
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
@@ -180,6 +181,7 @@ class _Kept:
         while True:
             began = time.monotonic()
             code = await process.wait()
+            forget_process(process.pid)
             if self._ending.is_set():
                 return
             if time.monotonic() - began > PROVEN_SECONDS:

@@ -44,6 +44,25 @@ def shown_by_parent() -> bool:
     return _SHARED in os.environ and not _made_here
 
 
+def forget_process(number: int) -> None:
+    """Leaves a child that has ended out of what is added up over living processes. What it counted stays."""
+    if _SHARED in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - see _SHARED
+
+        mark_process_dead(number)  # type: ignore[no-untyped-call]
+
+
+class _LookedUp:
+    """All that is looked up. Asked before the counted numbers are read, so that it may still change those."""
+
+    def __init__(self) -> None:
+        self.collectors: list[Collector] = []
+
+    def collect(self) -> Iterable[Metric]:
+        for collector in self.collectors:
+            yield from collector.collect()
+
+
 class Exposition:
     """The port on which Prometheus reads; its thread answers also while the event loop is busy."""
 
@@ -55,6 +74,8 @@ class Exposition:
         from app.telemetry.metrics import METRICS  # noqa: PLC0415 - imports prometheus_client, see _SHARED
 
         self._registry = CollectorRegistry()
+        self._looked_up = _LookedUp()
+        self._registry.register(self._looked_up)
         if _SHARED in os.environ:
             MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
         else:
@@ -65,7 +86,7 @@ class Exposition:
 
     def add(self, collector: Collector) -> None:
         """Shows what ``collector`` looks up, beside what is counted."""
-        self._registry.register(collector)
+        self._looked_up.collectors.append(collector)
 
     def close(self) -> None:
         """Gives the port back; returns when the thread has ended."""

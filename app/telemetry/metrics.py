@@ -2,8 +2,8 @@
 
 Counted in plain variables, or, in a process tree that ``exposition.share_between_processes`` prepared, in files that
 all of its processes share. State that can be looked up (queue length, places taken) is not counted here: collectors
-read it when Prometheus asks, see ``exposition.Exposition.add``. So there is no gauge here that a killed process could
-leave behind.
+read it when Prometheus asks, see ``exposition.Exposition.add``. What several server processes hold is added up over
+those that live (``app.api.service_metrics``); ``exposition.forget_process`` takes a dead one's share away.
 
 Label values come from closed sets (route templates, codes, model names): a caller cannot make new time series.
 """

@@ -136,6 +136,10 @@ class _NoEngine:
     def close(self) -> None:
         """There is nothing to close."""
 
+    def queue_length(self) -> int:
+        """Nothing waits for a device that there is not."""
+        return 0
+
 
 @dataclass
 class Computing:

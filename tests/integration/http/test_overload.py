@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from app.api.service import Service
+from app.api.service_metrics import ServiceMetrics
 from app.inference.errors import DeviceLostError
 from tests.integration.http.live import Computing, live, problem, read_answer
 from tests.integration.http.pictures import multipart, png, post_head
@@ -160,10 +162,18 @@ def test_a_lost_device_turns_this_process_unready() -> None:
     with live(computing) as one:
         files = {"image": ("a.png", png())}
         assert httpx.get(f"{one.url}/readyz").status_code == 200
+        assert shown_ready(one.service) == 1
         problem(httpx.post(f"{one.url}/v1/upscale?scale=2", files=files), 503, "device_lost")
+        assert shown_ready(one.service) == 0, "the alert ChetkoNotReady looks at this"
         computing.fail = None
         for answer in (httpx.get(f"{one.url}/readyz"), httpx.post(f"{one.url}/v1/upscale?scale=2", files=files)):
             assert problem(answer, 503, "device_lost")
             assert answer.headers["retry-after"] == "10"
         assert httpx.get(f"{one.url}/livez").status_code == 200
         assert httpx.get(f"{one.url}/v1").status_code == 200
+
+
+def shown_ready(service: Service) -> float:
+    """What Prometheus is told."""
+    (ready,) = (family for family in ServiceMetrics(service).collect() if family.name == "chetko_ready")
+    return ready.samples[0].value

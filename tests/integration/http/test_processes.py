@@ -19,6 +19,7 @@ import redis
 from app.jobs.data_folder import Note, note_in
 from tests.integration.http.live import real_server, start_serve
 from tests.integration.http.pictures import png
+from tests.integration.http.test_observed import metrics_address, read
 from tests.queue_server import queue_server, queue_url
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no embedded queue server there")
@@ -181,6 +182,15 @@ def test_several_processes_answer_on_one_port_and_one_that_dies_is_replaced(tmp_
         second = children["server process 2"].pid
         wait_until(lambda: answering(server.url, server.process.pid) and answering(server.url, second))
 
+        # Prometheus asks the first one and is told of both.
+        metrics = metrics_address(server.process.pid, server.url)
+        places = "chetko_requests_in_limit", frozenset[str]()
+        wait_until(lambda: read(metrics).get(places) == 2 * 64)
+        asked = "chetko_http_requests_total", frozenset(("GET", "/v1/models", "200"))
+        for _ in range(20):  # each over a connection of its own, which either may take
+            assert httpx.get(f"{server.url}/v1/models").status_code == 200
+        wait_until(lambda: read(metrics).get(asked) == 20)
+
         # What one has taken in the other knows.
         with httpx.Client(base_url=server.url) as one:
             files = {"image": ("a.png", png(40, 30))}
@@ -194,6 +204,8 @@ def test_several_processes_answer_on_one_port_and_one_that_dies_is_replaced(tmp_
         wait_until(lambda: note(tmp_path).children["server process 2"].pid != second)
         third = note(tmp_path).children["server process 2"].pid
         wait_until(lambda: answering(server.url, third))
+        wait_until(lambda: read(metrics).get(places) == 2 * 64)  # the dead one's places are gone, the new one's there
+        assert read(metrics)[asked] == 20, "what the dead one counted stays"
 
         assert server.stop() == 0
         printed = "".join(iter(lambda: server.lines.get(timeout=5), ""))

@@ -99,7 +99,7 @@ def shown() -> list[str]:
         family.name for one in (ServiceMetrics(service), QueueMetrics(lambda: None)) for family in one.collect()
     ]
     service.close()
-    endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
     counted = [family.name + ending for family in METRICS.collect() for ending in endings[family.type]]
     return looked_up + counted
 
