@@ -338,4 +338,6 @@ async def disconnected(receive: Receive) -> None:
 def _stand_back() -> None:
     """Lowers the calling thread's priority; threads that it starts (onnxruntime's) inherit this."""
     if sys.platform == "linux":  # elsewhere the call would lower the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTE_NICENESS)
+        # From where it stands: a service that was itself started with nice(1) may not come forward again.
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + COMPUTE_NICENESS)
