@@ -37,9 +37,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR",
                      help="data sets: a folder with HR/ and LR_x2/, LR_x4/, a folder of sharp pictures, or the word "
                           "text for Chetko's held-out pages of text")  # fmt: skip
-    top.add_argument(
-        "--scale", nargs="+", type=int, choices=(2, 4), default=[4], help="factors to measure (%(default)s)"
-    )
+    top.add_argument("--scale", nargs="+", type=int, choices=(2, 4), default=[4], help="factors to measure")
     top.add_argument("--grey-as-rgb", action="store_true",
                      help="a second row per method that treats one-channel files as RGB, as most results since 2017 "
                           "do (Set14 +0.09 dB)")  # fmt: skip
