@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,8 +45,9 @@ class S3Server:
 
 
 @contextmanager
-def start_s3(place: Path) -> Iterator[S3Server]:
-    """A server with one empty bucket below ``place``; it ends with this block or with this process."""
+def start_s3(place: Path, *, corrected: bool = True) -> Iterator[S3Server]:
+    """A server with one empty bucket below ``place``; it ends with this block or with this process. ``corrected``: it
+    answers ranges as S3 does, see ``_front``; else as rclone does, which compose file and cluster run."""
     (place / "buckets" / BUCKET).mkdir(parents=True, exist_ok=True)
     secret = secrets.token_hex(16)
     log = place / "rclone.log"
@@ -67,7 +68,7 @@ def start_s3(place: Path) -> Iterator[S3Server]:
             assert process.poll() is None, f"rclone ended:\n{seen}"
             assert time.monotonic() < deadline, f"rclone does not start:\n{seen}"
             time.sleep(0.02)
-        with _front(ready[1].removeprefix("http://")) as endpoint:
+        with _front(ready[1].removeprefix("http://")) if corrected else nullcontext(ready[1]) as endpoint:
             yield S3Server(endpoint, secret, place / "buckets" / BUCKET, process)
     finally:
         process.kill()

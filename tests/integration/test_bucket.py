@@ -15,7 +15,8 @@ from tests.s3_server import BUCKET, start_s3
 
 
 @pytest.mark.slow
-def test_a_job_in_a_bucket_and_an_outage(tmp_path: Path) -> None:
+@pytest.mark.parametrize("corrected", [True, False], ids=["as S3", "as docker/compose.yaml and k8s/base run it"])
+def test_a_job_in_a_bucket_and_an_outage(tmp_path: Path, corrected: bool) -> None:
     file = io.BytesIO()
     Image.effect_noise((300, 200), 50).convert("RGB").save(file, "PNG")
 
@@ -25,7 +26,10 @@ def test_a_job_in_a_bucket_and_an_outage(tmp_path: Path) -> None:
         return httpx.post(f"{url}/v1/upscale?scale=2", files=files, headers=headers, timeout=120)
 
     settings = {"CHETKO_STORAGE_URL": f"s3://{BUCKET}/pictures", "CHETKO_DATA_DIR": str(tmp_path / "data")}
-    with start_s3(tmp_path) as bucket, real_server(worker=True, **settings, **bucket.environ()) as server:
+    with (
+        start_s3(tmp_path, corrected=corrected) as bucket,
+        real_server(worker=True, **settings, **bucket.environ()) as server,
+    ):
         answer = ask(server.url)
         assert answer.status_code == 202, answer.text
         job = server.url + answer.headers["location"]

@@ -38,6 +38,34 @@ def test_the_prefix_is_a_place_of_its_own(s3_server: S3Server) -> None:
     assert other.get("a") == b"22"
 
 
+def test_ranges_that_are_answered_with_200(tmp_path: Path) -> None:
+    """rclone as it is, without what the other tests put in front of it."""
+    content = bytes(range(256)) * 40_000  # more than one read of an opened object
+    with start_s3(tmp_path, corrected=False) as server:
+        store = connect(server)
+        store.put("a", content)
+        assert store.get("a", 10, 5) == content[10:15]
+        assert store.get("a", len(content) - 3) == content[-3:]
+        assert store.get("a", len(content), 9) == b""
+        with store.open("a") as file:
+            file.seek(5_000_000)
+            assert file.read(7) == content[5_000_000:5_000_007]
+            store.put("a", content[::-1])
+            file.seek(0)
+            with pytest.raises(MissingObjectError):  # never bytes of two versions
+                file.read(10_000_000)
+        with pytest.raises(MissingObjectError):
+            store.get("b", 1, 2)
+        opened = store.open("a")
+        store.delete("a")
+        with opened, pytest.raises(MissingObjectError):
+            opened.read(5)
+        store.put("a", content)
+        server.process.kill()
+        server.process.wait(10)
+        assert code_of(lambda: store.get("a", 1, 2)) == "storage_unavailable"
+
+
 def test_settings_win_over_the_environment(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
