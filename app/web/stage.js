@@ -86,8 +86,9 @@ export class Stage {
   #lens = null;
   #home = document.createComment("stage");
   #sheets = { left: new Sheet(), right: new Sheet() };
-  /** The view that was drawn last, as text. */
+  /** The view that was drawn last, as text, and where the divider stood. */
   #seen = "";
+  #cut = -1;
 
   constructor() {
     this.context = contextOf(this.canvas);
@@ -260,15 +261,17 @@ export class Stage {
     } else {
       const cut = Math.round(first.width * this.split);
       const seen = [view.x, view.y, view.zoom, first.width, first.height].join();
-      const held = seen === this.#seen;
+      const divided = seen === this.#seen && cut !== this.#cut;
       this.#seen = seen;
+      this.#cut = cut;
       for (const [side, sheet, clip] of /** @type {const} */ ([
         [left, this.#sheets.left, { ...first, width: cut }],
         [right, this.#sheets.right, { ...first, left: cut, width: first.width - cut }],
       ])) {
         if (!side || clip.width <= 0) continue;
-        // While only the divider moves, each picture is drawn once and then copied: scaling is what takes the time.
-        if (held && left) sheet.copy(context, side.layer, view, seen, first, clip);
+        // While only the divider moves, each picture is drawn once and then copied: scaling is what takes the time. Not
+        // when a tile has come: after a zoom they come one by one, and all of both pictures would be drawn for each.
+        if (divided && left) sheet.copy(context, side.layer, view, seen, first, clip);
         else side.layer.draw(context, view, first, clip);
       }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import zipfile
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.browser.conftest import PHONE, Open
 from tests.browser.doing import LONG, enlarge, facts, has, shown, split
@@ -305,6 +307,41 @@ def test_the_first_load_is_small_and_from_here(open_page: Open, server: RealServ
     assert len(own) > 20
     assert sum(own.values()) <= 200_000, own
     assert complaints == []
+
+
+@pytest.mark.slow
+def test_thumbnails_stand_upright_and_are_the_picture(page: Any, tmp_path: Path, complaints: list[str]) -> None:
+    """JPEG is decoded small by a way of its own, whatever its orientation; a PNG called JPEG takes the common way."""
+    dog = Image.open(Path(__file__).parents[2] / "app/web/examples/dog.jpg").convert("RGB").resize((800, 532))
+    paths = []
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        paths.append(tmp_path / f"turned-{turn}.jpg")
+        dog.save(paths[-1], quality=95, exif=exif)
+    paths.append(tmp_path / "no-jpeg.jpg")
+    dog.save(paths[-1], "PNG", compress_level=1)
+    page.route("**/v1/upscale?*", lambda _: None)  # nothing has to be computed for this
+    page.set_input_files("#file", paths)
+    page.wait_for_selector(".thumbnail img >> nth=8", timeout=LONG)
+    for path in paths:
+        shot = page.evaluate(THUMBNAIL, path.name)
+        seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(shot.split(",")[1]))).convert("RGB")).astype(int)
+        assert min(seen.shape[:2]) == 168
+        upright = ImageOps.exif_transpose(Image.open(path)).resize((seen.shape[1], seen.shape[0]), Image.Resampling.BOX)
+        assert np.abs(seen - np.asarray(upright)).mean() < 6, path.name
+    assert complaints == []
+
+
+THUMBNAIL = """async (name) => {
+    const card = [...document.querySelectorAll(".card")].find(each => each.querySelector("h3").textContent === name);
+    const image = card.querySelector(".thumbnail img");
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    return canvas.toDataURL();
+}"""
 
 
 @pytest.fixture
