@@ -9,7 +9,7 @@ import { announce, button, byId, inputById, save } from "./dom.js";
 import { Evaluate } from "./evaluate.js";
 import { TEXT, applyLanguage, bytesText, chosen, locale, problemText, setLanguage } from "./i18n.js";
 import { listen, mayBePicture } from "./intake.js";
-import { Options, outputSize } from "./options.js";
+import { Options, modelScale, networkPixels, outputSize } from "./options.js";
 import "./session.js";
 import { copyLink } from "./share.js";
 import { Showing } from "./showing.js";
@@ -131,12 +131,18 @@ async function downloadAll() {
 function changed(card) {
   if (card && work.cards.includes(card)) cards.render(card);
   else cards.renderAll(work.cards);
-  if (card?.state === "succeeded" && card.result) {
-    const seconds = computingSeconds(card);
-    if (seconds) learn(card.choice.model, seconds, card.result.width * card.result.height);
-  }
+  if (card?.state === "succeeded") learnFrom(card);
   if (card?.state === "succeeded" && (awaited === card.id || (awaited === null && !showing.card && !stage.full))) look(card);
   renderWork();
+}
+
+/** @param {Card} card that is done */
+function learnFrom(card) {
+  const seconds = computingSeconds(card);
+  const model = options.models.find((each) => each.name === card.choice.model);
+  if (!seconds || !model || !card.width || !card.height) return;
+  const scale = modelScale(model, card.choice);
+  learn(model.name, scale, seconds, networkPixels({ width: card.width, height: card.height }, card.choice, scale));
 }
 
 /** Without the time in the queue; null where nothing was computed for this card. @param {Card} card */
