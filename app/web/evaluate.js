@@ -14,6 +14,8 @@ export class Evaluate {
   strip = new Strip(byId("evaluate-strip"));
   /** @type {AbortController | null} */
   #running = null;
+  /** Of the picture whose strip is shown. */
+  #name = "";
   /** @type {import("./types.js").Evaluation | null} */
   #shown = null;
 
@@ -24,7 +26,7 @@ export class Evaluate {
   constructor(showing, options) {
     this.options = options;
     this.strip.onpick = (left, right, byUser) => {
-      showing.pair(left, right);
+      showing.pair(left, right, () => TEXT().evaluate.heading({ name: this.#name }));
       if (byUser) byId("stage").scrollIntoView({ block: "nearest" });
     };
     inputById("evaluate-file").addEventListener("change", () => {
@@ -45,6 +47,7 @@ export class Evaluate {
     const running = new AbortController();
     this.#running = running;
     this.strip.clear();
+    this.#name = file.name;
     this.#shown = null;
     this.#render();
     const say = (/** @type {string} */ words) => {

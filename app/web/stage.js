@@ -50,6 +50,7 @@ class Sheet {
   }
 
   clear() {
+    if (this.#canvas) Object.assign(this.#canvas, { width: 0, height: 0 }); // its memory goes now, not some time later
     this.#canvas = null;
     this.#shown = "";
     this.stale = false;
@@ -155,8 +156,17 @@ export class Stage {
 
   #stopMoving() {
     cancelAnimationFrame(this.#moving);
-    if (this.#moving) this.#placeSlider();
+    if (this.#moving) {
+      this.#placeSlider();
+      this.#rest();
+    }
     this.#moving = 0;
+  }
+
+  /** The divider has come to rest: what was held to move it quickly is not needed any more. */
+  #rest() {
+    this.#sheets.left.clear();
+    this.#sheets.right.clear();
   }
 
   /** @param {Mode} mode */
@@ -496,6 +506,7 @@ export class Stage {
   #up(event) {
     if (!this.#pointers.delete(event.pointerId)) return;
     if (this.mode === "blink" && this.#moved < 6) this.#blinkByHand();
+    if (this.#drag === "split") this.#rest();
     if (this.#pointers.size === 1) this.#drag = "pan";
     else this.#drag = null;
     if (event.pointerType !== "mouse") this.#lens = null;

@@ -461,6 +461,11 @@ def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: Real
     assert page.locator("#evaluate-strip strong").all_inner_texts() == [*titles, "Original"]
     assert page.inner_text("#tag-left") == "Fast"
     assert page.inner_text("#tag-right") == "Original"
+    assert page.inner_text("#stage-title") == "Test: dog.jpg"
+    page.click("#stage-actions >> text=Back to “An example”")
+    shown(page, "#stage-title", "An example")
+    page.locator("#evaluate-strip button").first.click()
+    shown(page, "#stage-title", "Test: dog.jpg")
     with page.expect_download() as waiting:
         page.click("#evaluate-actions >> text=Save as PNG")
     assert waiting.value.suggested_filename == "dog_test_x4.png"
