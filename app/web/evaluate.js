@@ -109,7 +109,7 @@ export class Evaluate {
       ssim: Math.max(...methods.map((each) => each.ssim ?? -Infinity)),
       lpips: Math.min(...methods.map((each) => each.lpips ?? Infinity)),
     };
-    const head = make("tr", "", ...[words.method, "PSNR, dB", "SSIM", "LPIPS", words.time].map((each) => headCell(each, "col")));
+    const head = make("tr", "", ...[words.method, `PSNR, ${TEXT().decibels}`, "SSIM", "LPIPS", words.time].map((each) => headCell(each, "col")));
     const rows = methods.map((method) => {
       const cell = (/** @type {"psnr" | "ssim" | "lpips"} */ measure, /** @type {number} */ digits) => {
         const value = method[measure];
@@ -141,7 +141,7 @@ const titleOf = (method) => (method.title ? chosen(method.title) : method.name);
 /** @param {Method} method */
 function numbersOf({ psnr, lpips }) {
   const parts = [];
-  if (psnr !== undefined && psnr !== null) parts.push(`${numberText(psnr, 2)} dB`);
+  if (psnr !== undefined && psnr !== null) parts.push(`${numberText(psnr, 2)} ${TEXT().decibels}`);
   if (lpips !== undefined && lpips !== null) parts.push(`LPIPS ${numberText(lpips, 3)}`);
   return parts.join(" · ");
 }

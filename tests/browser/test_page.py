@@ -474,6 +474,7 @@ def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: Real
     assert Image.open(io.BytesIO(httpx.get(strip_link(page, "evaluate", server)).content)) == strip
     page.click("[data-language=ru]")
     assert "PSNR и SSIM говорят" in page.inner_text("#evaluate-table")
+    assert "PSNR, дБ" in page.inner_text("#evaluate-table")
     assert complaints == []
 
 

@@ -55,6 +55,7 @@ const en = {
   /** @param {{ status: number }} values */
   unknownError: ({ status }) => `The server answered with an error (${status}). Try again.`,
   units: ["B", "kB", "MB", "GB"],
+  decibels: "dB",
   time: { seconds: "s", minutes: "min" },
   errors,
   errorsByStatus,

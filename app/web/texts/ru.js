@@ -86,6 +86,7 @@ const ru = {
   taken: ({ count }) => `${plural(count, "Принята", "Приняты", "Принято")} ${count} ${plural(count, "картинка", "картинки", "картинок")}.`,
   unknownError: ({ status }) => `Сервер ответил ошибкой (${status}). Попробуйте ещё раз.`,
   units: ["Б", "кБ", "МБ", "ГБ"],
+  decibels: "дБ",
   time: { seconds: "с", minutes: "мин" },
   errors,
   errorsByStatus,
