@@ -11,7 +11,7 @@ const SETS = ["Set5", "Set14", "BSD100"];
 export function renderTable(models) {
   const words = TEXT().about;
   const head = make("tr", "");
-  for (const title of [words.model, words.scale, ...SETS.map((set) => `${set}, dB`), "LPIPS", words.parameters, words.licence]) {
+  for (const title of [words.model, words.scale, ...SETS.map((set) => `${set}, ${TEXT().decibels}`), "LPIPS", words.parameters, words.licence]) {
     const cell = make("th", "", title);
     cell.scope = "col";
     head.append(cell);

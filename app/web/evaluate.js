@@ -14,6 +14,8 @@ export class Evaluate {
   strip = new Strip(byId("evaluate-strip"));
   /** @type {AbortController | null} */
   #running = null;
+  /** Of the picture whose strip is shown. */
+  #name = "";
   /** @type {import("./types.js").Evaluation | null} */
   #shown = null;
 
@@ -24,7 +26,7 @@ export class Evaluate {
   constructor(showing, options) {
     this.options = options;
     this.strip.onpick = (left, right, byUser) => {
-      showing.pair(left, right);
+      showing.pair(left, right, () => TEXT().evaluate.heading({ name: this.#name }));
       if (byUser) byId("stage").scrollIntoView({ block: "nearest" });
     };
     inputById("evaluate-file").addEventListener("change", () => {
@@ -45,6 +47,7 @@ export class Evaluate {
     const running = new AbortController();
     this.#running = running;
     this.strip.clear();
+    this.#name = file.name;
     this.#shown = null;
     this.#render();
     const say = (/** @type {string} */ words) => {
@@ -106,7 +109,7 @@ export class Evaluate {
       ssim: Math.max(...methods.map((each) => each.ssim ?? -Infinity)),
       lpips: Math.min(...methods.map((each) => each.lpips ?? Infinity)),
     };
-    const head = make("tr", "", ...[words.method, "PSNR, dB", "SSIM", "LPIPS", words.time].map((each) => headCell(each, "col")));
+    const head = make("tr", "", ...[words.method, `PSNR, ${TEXT().decibels}`, "SSIM", "LPIPS", words.time].map((each) => headCell(each, "col")));
     const rows = methods.map((method) => {
       const cell = (/** @type {"psnr" | "ssim" | "lpips"} */ measure, /** @type {number} */ digits) => {
         const value = method[measure];
@@ -138,7 +141,7 @@ const titleOf = (method) => (method.title ? chosen(method.title) : method.name);
 /** @param {Method} method */
 function numbersOf({ psnr, lpips }) {
   const parts = [];
-  if (psnr !== undefined && psnr !== null) parts.push(`${numberText(psnr, 2)} dB`);
+  if (psnr !== undefined && psnr !== null) parts.push(`${numberText(psnr, 2)} ${TEXT().decibels}`);
   if (lpips !== undefined && lpips !== null) parts.push(`LPIPS ${numberText(lpips, 3)}`);
   return parts.join(" · ");
 }

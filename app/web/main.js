@@ -9,7 +9,7 @@ import { announce, button, byId, inputById, save } from "./dom.js";
 import { Evaluate } from "./evaluate.js";
 import { TEXT, applyLanguage, bytesText, chosen, locale, problemText, setLanguage } from "./i18n.js";
 import { listen, mayBePicture } from "./intake.js";
-import { Options, outputSize } from "./options.js";
+import { Options, modelScale, networkPixels, outputSize } from "./options.js";
 import "./session.js";
 import { copyLink } from "./share.js";
 import { Showing } from "./showing.js";
@@ -131,12 +131,18 @@ async function downloadAll() {
 function changed(card) {
   if (card && work.cards.includes(card)) cards.render(card);
   else cards.renderAll(work.cards);
-  if (card?.state === "succeeded" && card.result) {
-    const seconds = computingSeconds(card);
-    if (seconds) learn(card.choice.model, seconds, card.result.width * card.result.height);
-  }
+  if (card?.state === "succeeded") learnFrom(card);
   if (card?.state === "succeeded" && (awaited === card.id || (awaited === null && !showing.card && !stage.full))) look(card);
   renderWork();
+}
+
+/** @param {Card} card that is done */
+function learnFrom(card) {
+  const seconds = computingSeconds(card);
+  const model = options.models.find((each) => each.name === card.choice.model);
+  if (!seconds || !model || !card.width || !card.height) return;
+  const scale = modelScale(model, card.choice);
+  learn(model.name, scale, seconds, networkPixels({ width: card.width, height: card.height }, card.choice, scale));
 }
 
 /** Without the time in the queue; null where nothing was computed for this card. @param {Card} card */
@@ -169,24 +175,36 @@ const note = (words) => {
 function renderStage() {
   const { card } = showing;
   const words = TEXT().stage;
-  byId("stage-title").textContent = card ? card.name : words.exampleTitle;
+  const usual = card ? card.name : words.exampleTitle;
+  const title = showing.heading?.() ?? usual;
+  byId("stage-title").textContent = title;
   const done = card?.state === "succeeded";
   const other = done && `${queryOf(options.choice)}` !== `${queryOf(card.choice)}`;
-  const key = [card?.id, done, other && options.describe(options.choice), locale()].join("/");
+  const key = [card?.id, done, other && options.describe(options.choice), title, locale()].join("/");
   const place = byId("stage-actions");
   if (place.dataset.key === key) return;
   place.dataset.key = key;
-  const actions = [];
-  if (done) {
-    actions.push(button("download", TEXT().card.download, () => void download(card), "primary small"));
-    if (other) actions.push(button("again", words.again({ choice: options.describe(options.choice) }), () => void again(card, options.choice)));
-  }
-  actions.push(button("compare", words.compareAll, () => void compare.start()));
-  if (done && card.job) actions.push(button("share", words.share, () => void copyLink(() => shareJob(card.job?.id ?? ""), note)));
+  const actions = showing.heading ? [backTo(usual)] : stageActions(card, other);
   const focused = place.contains(document.activeElement) ? [...place.children].indexOf(/** @type {Element} */ (document.activeElement)) : -1;
   place.replaceChildren(...actions);
   const successor = place.children[focused];
   if (successor instanceof HTMLElement) successor.focus();
+}
+
+/** From a test's pictures. @param {string} name of what was in the viewer before */
+const backTo = (name) =>
+  button("picture", TEXT().stage.back({ name }), () => (showing.card ? look(showing.card) : void showing.example()));
+
+/** @param {Card | null} card @param {boolean} other whether the options have changed since it was made */
+function stageActions(card, other) {
+  const words = TEXT().stage;
+  const compareAll = button("compare", words.compareAll, () => void compare.start());
+  if (card?.state !== "succeeded") return [compareAll];
+  const actions = [button("download", TEXT().card.download, () => void download(card), "primary small")];
+  if (other) actions.push(button("again", words.again({ choice: options.describe(options.choice) }), () => void again(card, options.choice)));
+  actions.push(compareAll);
+  if (card.job) actions.push(button("share", words.share, () => void copyLink(() => shareJob(card.job?.id ?? ""), note)));
+  return actions;
 }
 
 function renderAbout() {

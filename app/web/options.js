@@ -134,14 +134,41 @@ export class Options {
     const parts = [];
     if (set && measured?.psnr !== undefined) parts.push(words.psnr({ set, value: numberText(measured.psnr, 2) }));
     if (measured?.lpips !== undefined) parts.push(words.lpips({ value: numberText(measured.lpips, 3) }));
-    const each = model.seconds_per_output_megapixel ?? secondsPerMegapixel(model.name);
+    const each = this.#secondsPerMegapixel(model, entry);
     if (each && this.#subject) {
-      const { width, height } = outputSize(this.#subject, this.#choice);
-      parts.push(words.forThis({ time: secondsText(Math.max(0.1, (each * width * height) / 1e6)) }));
+      const pixels = networkPixels(this.#subject, this.#choice, entry.scale);
+      parts.push(words.forThis({ time: secondsText(Math.max(0.1, (each * pixels) / 1e6)) }));
     } else if (each) {
       parts.push(words.perMegapixel({ time: secondsText(each) }));
     }
     return parts.join(" · ");
+  }
+
+  /**
+   * Of a network's output: as the service measured it, else as this page did, else as another network's time and the work
+   * of both let expect, so that a slow model is known for slow before it is chosen. Null while nothing was measured.
+   *
+   * @param {Model} model
+   * @param {import("./types.js").ModelScale} entry
+   */
+  #secondsPerMegapixel(model, entry) {
+    const known = (/** @type {Model} */ { name }, /** @type {import("./types.js").ModelScale} */ one) =>
+      one.seconds_per_output_megapixel ?? secondsPerMegapixel(name, one.scale);
+    const own = known(model, entry);
+    if (own) return own;
+    const work = (/** @type {import("./types.js").ModelScale} */ one) => one.multiply_adds_per_input_pixel / one.scale ** 2;
+    let nearest = null;
+    for (const other of this.models) {
+      for (const one of other.scales) {
+        const seconds = known(other, one);
+        if (!seconds || !work(one) || !work(entry)) continue;
+        const ratio = work(entry) / work(one);
+        // One of the same scale, if there is any: of the others other layers take the time.
+        const distance = Math.abs(Math.log(ratio)) + (one.scale === entry.scale ? 0 : 100);
+        if (!nearest || distance < nearest.distance) nearest = { distance, seconds: seconds * ratio };
+      }
+    }
+    return nearest?.seconds ?? null;
   }
 
   /**
@@ -241,6 +268,18 @@ export function outputSize(source, choice) {
     factor = across ?? down ?? 1;
   }
   return { width: Math.max(1, Math.round(source.width * factor)), height: Math.max(1, Math.round(source.height * factor)) };
+}
+
+/**
+ * Pixels that the network gives on the way to the result, which may be made smaller after it.
+ *
+ * @param {{ width: number, height: number }} source
+ * @param {Choice} choice
+ * @param {number} scale of the network
+ */
+export function networkPixels(source, choice, scale) {
+  const { width, height } = outputSize(source, choice);
+  return Math.max(width * height, source.width * source.height * scale ** 2);
 }
 
 /**

@@ -25,6 +25,8 @@ export class Showing {
   source = null;
   /** @type {Card | null} */
   card = null;
+  /** @type {(() => string) | null} what is shown, while that is neither the card nor the example, but a test's pictures */
+  heading = null;
   /** @type {() => void} called after something else is shown, or the same in another state */
   onchange = () => undefined;
 
@@ -56,6 +58,7 @@ export class Showing {
       () => TEXT().stage.example,
       { zoom: 1, x: EXAMPLE.x, y: EXAMPLE.y },
     );
+    this.heading = null;
     this.source = { name: "kitten.jpg", file: null, width: EXAMPLE.width, height: EXAMPLE.height };
     this.onchange();
     this.stage.demonstrate();
@@ -80,6 +83,7 @@ export class Showing {
     const result = card.result;
     if (!result) return;
     this.card = card;
+    this.heading = null;
     this.source = { name: card.name, file: null, width: card.width ?? 0, height: card.height ?? 0 };
     this.#busy(TEXT().stage.loading);
     this.onchange();
@@ -127,8 +131,14 @@ export class Showing {
     }
   }
 
-  /** Two pictures of a comparison, which stay with their owner. @param {Side} left @param {Side} right */
-  pair(left, right) {
+  /**
+   * Two pictures of a comparison, which stay with their owner.
+   *
+   * @param {Side} left
+   * @param {Side} right
+   * @param {(() => string) | null} [heading] where they are not of the picture that was shown
+   */
+  pair(left, right, heading = null) {
     this.#turn++;
     this.#busy("");
     const { areaWidth, areaHeight } = this.stage.looking;
@@ -136,6 +146,8 @@ export class Showing {
     // As large as whole numbers go, if need be with the edges cut.
     const zoom = Math.max(1, Math.min(8, Math.round(Math.min(areaWidth / width, areaHeight / height))));
     this.#show(left, right, () => TEXT().stage.comparing, { zoom });
+    this.heading = heading;
+    this.onchange();
   }
 
   /**

@@ -2,7 +2,7 @@
 
 const STORED = "chetko-speed";
 
-/** @returns {Record<string, number>} seconds per megapixel of the result, by model */
+/** @returns {Record<string, number>} seconds per megapixel of a network's output, by network */
 function known() {
   try {
     return JSON.parse(localStorage.getItem(STORED) ?? "{}");
@@ -12,15 +12,25 @@ function known() {
 }
 
 /**
+ * A network's name: a model's x2 and x4 take different times for a pixel.
+ *
  * @param {string} model
- * @param {number} seconds
- * @param {number} pixels of the result
+ * @param {number} scale
  */
-export function learn(model, seconds, pixels) {
+const network = (model, scale) => `${model}/x${scale}`;
+
+/**
+ * @param {string} model
+ * @param {number} scale of its network
+ * @param {number} seconds
+ * @param {number} pixels that the network gave
+ */
+export function learn(model, scale, seconds, pixels) {
   if (pixels < 1e5) return; // so small that the time says nothing of the pixels
   const speeds = known();
   const now = seconds / (pixels / 1e6);
-  speeds[model] = speeds[model] ? (speeds[model] + now) / 2 : now;
+  const name = network(model, scale);
+  speeds[name] = speeds[name] ? (speeds[name] + now) / 2 : now;
   try {
     localStorage.setItem(STORED, JSON.stringify(speeds));
   } catch {
@@ -28,5 +38,5 @@ export function learn(model, seconds, pixels) {
   }
 }
 
-/** @param {string} model */
-export const secondsPerMegapixel = (model) => known()[model] ?? null;
+/** @param {string} model @param {number} scale */
+export const secondsPerMegapixel = (model, scale) => known()[network(model, scale)] ?? null;

@@ -50,6 +50,7 @@ class Sheet {
   }
 
   clear() {
+    if (this.#canvas) Object.assign(this.#canvas, { width: 0, height: 0 }); // its memory goes now, not some time later
     this.#canvas = null;
     this.#shown = "";
     this.stale = false;
@@ -86,8 +87,9 @@ export class Stage {
   #lens = null;
   #home = document.createComment("stage");
   #sheets = { left: new Sheet(), right: new Sheet() };
-  /** The view that was drawn last, as text. */
+  /** The view that was drawn last, as text, and where the divider stood. */
   #seen = "";
+  #cut = -1;
 
   constructor() {
     this.context = contextOf(this.canvas);
@@ -154,8 +156,17 @@ export class Stage {
 
   #stopMoving() {
     cancelAnimationFrame(this.#moving);
-    if (this.#moving) this.#placeSlider();
+    if (this.#moving) {
+      this.#placeSlider();
+      this.#rest();
+    }
     this.#moving = 0;
+  }
+
+  /** The divider has come to rest: what was held to move it quickly is not needed any more. */
+  #rest() {
+    this.#sheets.left.clear();
+    this.#sheets.right.clear();
   }
 
   /** @param {Mode} mode */
@@ -260,15 +271,17 @@ export class Stage {
     } else {
       const cut = Math.round(first.width * this.split);
       const seen = [view.x, view.y, view.zoom, first.width, first.height].join();
-      const held = seen === this.#seen;
+      const divided = seen === this.#seen && cut !== this.#cut;
       this.#seen = seen;
+      this.#cut = cut;
       for (const [side, sheet, clip] of /** @type {const} */ ([
         [left, this.#sheets.left, { ...first, width: cut }],
         [right, this.#sheets.right, { ...first, left: cut, width: first.width - cut }],
       ])) {
         if (!side || clip.width <= 0) continue;
-        // While only the divider moves, each picture is drawn once and then copied: scaling is what takes the time.
-        if (held && left) sheet.copy(context, side.layer, view, seen, first, clip);
+        // While only the divider moves, each picture is drawn once and then copied: scaling is what takes the time. Not
+        // when a tile has come: after a zoom they come one by one, and all of both pictures would be drawn for each.
+        if (divided && left) sheet.copy(context, side.layer, view, seen, first, clip);
         else side.layer.draw(context, view, first, clip);
       }
     }
@@ -493,6 +506,7 @@ export class Stage {
   #up(event) {
     if (!this.#pointers.delete(event.pointerId)) return;
     if (this.mode === "blink" && this.#moved < 6) this.#blinkByHand();
+    if (this.#drag === "split") this.#rest();
     if (this.#pointers.size === 1) this.#drag = "pan";
     else this.#drag = null;
     if (event.pointerType !== "mouse") this.#lens = null;

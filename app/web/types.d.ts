@@ -46,6 +46,8 @@ export interface ModelScale {
   parameters: number;
   multiply_adds_per_input_pixel: number;
   halo: number;
+  /** What a job takes one worker, lately; null until one ran. */
+  seconds_per_output_megapixel: number | null;
   measured: Record<string, Measures>;
 }
 
@@ -60,7 +62,6 @@ export interface Model {
   licence: string;
   equalize_colors: boolean;
   scales: ModelScale[];
-  seconds_per_output_megapixel?: number | null;
 }
 
 /** What the user chose; what is null is left to the service. */

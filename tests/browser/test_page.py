@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import zipfile
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.browser.conftest import PHONE, Open
 from tests.browser.doing import LONG, enlarge, facts, has, shown, split
@@ -307,6 +309,41 @@ def test_the_first_load_is_small_and_from_here(open_page: Open, server: RealServ
     assert complaints == []
 
 
+@pytest.mark.slow
+def test_thumbnails_stand_upright_and_are_the_picture(page: Any, tmp_path: Path, complaints: list[str]) -> None:
+    """JPEG is decoded small by a way of its own, whatever its orientation; a PNG called JPEG takes the common way."""
+    dog = Image.open(Path(__file__).parents[2] / "app/web/examples/dog.jpg").convert("RGB").resize((800, 532))
+    paths = []
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        paths.append(tmp_path / f"turned-{turn}.jpg")
+        dog.save(paths[-1], quality=95, exif=exif)
+    paths.append(tmp_path / "no-jpeg.jpg")
+    dog.save(paths[-1], "PNG", compress_level=1)
+    page.route("**/v1/upscale?*", lambda _: None)  # nothing has to be computed for this
+    page.set_input_files("#file", paths)
+    page.wait_for_selector(".thumbnail img >> nth=8", timeout=LONG)
+    for path in paths:
+        shot = page.evaluate(THUMBNAIL, path.name)
+        seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(shot.split(",")[1]))).convert("RGB")).astype(int)
+        assert min(seen.shape[:2]) == 168
+        upright = ImageOps.exif_transpose(Image.open(path)).resize((seen.shape[1], seen.shape[0]), Image.Resampling.BOX)
+        assert np.abs(seen - np.asarray(upright)).mean() < 6, path.name
+    assert complaints == []
+
+
+THUMBNAIL = """async (name) => {
+    const card = [...document.querySelectorAll(".card")].find(each => each.querySelector("h3").textContent === name);
+    const image = card.querySelector(".thumbnail img");
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    return canvas.toDataURL();
+}"""
+
+
 @pytest.fixture
 def long_photo(tmp_path: Path) -> Path:
     """1100 x 900 px of noise: a job of seconds."""
@@ -424,6 +461,11 @@ def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: Real
     assert page.locator("#evaluate-strip strong").all_inner_texts() == [*titles, "Original"]
     assert page.inner_text("#tag-left") == "Fast"
     assert page.inner_text("#tag-right") == "Original"
+    assert page.inner_text("#stage-title") == "Test: dog.jpg"
+    page.click("#stage-actions >> text=Back to “An example”")
+    shown(page, "#stage-title", "An example")
+    page.locator("#evaluate-strip button").first.click()
+    shown(page, "#stage-title", "Test: dog.jpg")
     with page.expect_download() as waiting:
         page.click("#evaluate-actions >> text=Save as PNG")
     assert waiting.value.suggested_filename == "dog_test_x4.png"
@@ -432,6 +474,7 @@ def test_a_sharp_picture_is_shrunk_restored_and_measured(page: Any, server: Real
     assert Image.open(io.BytesIO(httpx.get(strip_link(page, "evaluate", server)).content)) == strip
     page.click("[data-language=ru]")
     assert "PSNR и SSIM говорят" in page.inner_text("#evaluate-table")
+    assert "PSNR, дБ" in page.inner_text("#evaluate-table")
     assert complaints == []
 
 

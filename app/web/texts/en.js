@@ -55,6 +55,7 @@ const en = {
   /** @param {{ status: number }} values */
   unknownError: ({ status }) => `The server answered with an error (${status}). Try again.`,
   units: ["B", "kB", "MB", "GB"],
+  decibels: "dB",
   time: { seconds: "s", minutes: "min" },
   errors,
   errorsByStatus,
@@ -119,6 +120,8 @@ const en = {
     undecodable: "This browser cannot show this result. The download is fine.",
     tooLarge: "This result is too large to be shown here. The download is fine.",
     compareAll: "Compare all models",
+    /** @param {{ name: string }} values */
+    back: ({ name }) => `Back to “${name}”`,
     share: "Copy link",
     /** @param {{ date: string }} values */
     shared: ({ date }) => `The link is on the clipboard. It works until ${date}.`,
@@ -198,6 +201,8 @@ const en = {
     running: ({ name }) => `${name} is being shrunk, restored by every model, and measured…`,
     /** @param {{ name: string, scale: number }} values */
     done: ({ name, scale }) => `${name}, shrunk ${scale} times and restored.`,
+    /** @param {{ name: string }} values */
+    heading: ({ name }) => `Test: ${name}`,
     method: "Method",
     original: "Original",
     truth: "what was shrunk",
