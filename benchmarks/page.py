@@ -2,7 +2,8 @@
 
 A 4000 x 3000 photo is chosen, sent, enlarged four times by a service started for it, and looked at: the divider is
 dragged from side to side, then the picture is zoomed and panned. Memory is that of all of Chromium's processes
-together, shared pages counted once (PSS), sampled ten times a second; frames are taken from the browser's own trace.
+together, shared pages counted once (PSS), sampled ten times a second, and without the process that draws Chromium's own
+window (tabs, menus: it is there without any page, and grows by itself); frames are taken from the browser's own trace.
 While it is traced the page asks for every frame, so that a gap between two is the page's, and not a pause of whoever
 moves the mouse.
 """
@@ -47,19 +48,30 @@ class Memory:
     def __init__(self, process: psutil.Process) -> None:
         self.process = process
         self.peaks: dict[str, int] = {}
+        self.pages: dict[str, int] = {}
+        """Without Chromium's own window."""
+        self._windows: dict[int, bool] = {}
         self.phase = "start"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
-            total = 0
+            total = window = 0
             for one in [self.process, *self.process.children(recursive=True)]:
                 try:
-                    total += one.memory_full_info().pss
+                    pss = one.memory_full_info().pss
+                    total += pss
+                    window += pss if self._draws_the_window(one) else 0
                 except psutil.Error:
                     continue  # it ended meanwhile
             self.peaks[self.phase] = max(self.peaks.get(self.phase, 0), total)
+            self.pages[self.phase] = max(self.pages.get(self.phase, 0), total - window)
+
+    def _draws_the_window(self, process: psutil.Process) -> bool:
+        if process.pid not in self._windows:
+            self._windows[process.pid] = "--top-chrome-webui" in process.cmdline()
+        return self._windows[process.pid]
 
     def __enter__(self) -> Memory:
         self._thread.start()
@@ -120,7 +132,10 @@ def main() -> None:
                         f"{frames.longest_task:.0f} ms, at most {frames.busiest_task:.0f} ms of processor time in one"
                     )
             for phase, peak in memory.peaks.items():
-                print(f"memory, {phase}: {peak / 1e6:.0f} MB at most")
+                print(
+                    f"memory, {phase}: {memory.pages[phase] / 1e6:.0f} MB at most, {peak / 1e6:.0f} with Chromium's "
+                    "own window"
+                )
             browser.close()
 
 
