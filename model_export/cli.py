@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -69,11 +70,19 @@ def trained(options: argparse.Namespace) -> Source:
         scale=int(chosen["scale"]),
         architecture={"network": state["network"]} | {key: value for key, value in chosen.items() if key != "scale"},
         training={
-            "recipe": recipe, "data": options.data, "steps": state["step"],
+            "recipe": {name: _portable(value) for name, value in recipe.items()},
+            "data": options.data, "steps": state["step"],
             "hours": round(state["seconds"] / 3600, 3), "hardware": options.hardware,
         } | ({"blends": state["blends"]} if "blends" in state else {}),
         equalize_colors=bool(recipe.get("equalize_colors", False)),
     )  # fmt: skip
+
+
+def _portable(value: Any) -> Any:
+    """A setting as others may read it: of absolute paths, which tell of the trainer's machine alone, only the name."""
+    if isinstance(value, list):
+        return [_portable(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def foreign(options: argparse.Namespace) -> Source:

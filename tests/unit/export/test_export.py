@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from app.inference.device import choose_device
 from app.inference.engine import Engine
 from app.inference.registry import Registry
-from model_export.cli import main
+from model_export.cli import main, parser, trained
 from model_export.export import ExportError, Source, Wishes, export, float_restorer
 from model_export.manifest import Words, merge_scale
 from model_export.measure import halo_holds, measured_halo
@@ -28,7 +28,8 @@ from model_export.serving import served_form, to_onnx
 from model_export.srvgg import to_srvgg
 from model_export.worse import CannotTellError
 from tests.unit.export.test_foreign import msrresnet, msrresnet_state
-from training.checkpoint import CheckpointError, initial_weights, save_checkpoint, take_matching
+from training.blend import blend
+from training.checkpoint import CheckpointError, initial_weights, load_checkpoint, save_checkpoint, take_matching
 from training.evaluation.restore import onnx_restorer, torch_restorer
 from training.networks.fast import NEGATIVE_SLOPE, Fast
 from training.networks.work import multiply_adds
@@ -149,6 +150,15 @@ def test_the_manifest_tells_every_precision(exported: Path) -> None:
         assert 0 <= told["mean_difference"] <= max(told["largest_difference"].values())
     assert all(precisions["float32"]["largest_difference"][name] <= 1 for name in ("city", "dog", "kitten"))
     assert precisions["float16"]["mean_difference"] > precisions["float32"]["mean_difference"]
+
+
+def test_the_manifest_tells_what_was_blended_and_nothing_of_the_machine_s_folders(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.pt", network(), inputs=[str(tmp_path / "photos.pack"), "more"], epochs=2)
+    state = load_checkpoint(path)
+    save_checkpoint(path, blend(state, state["ema"], 0.25, "faithful/best.pt"))
+    training = trained(parser().parse_args([str(path)])).training
+    assert training["recipe"] == {"seed": 0, "inputs": ["photos.pack", "more"], "epochs": 2}
+    assert training["blends"] == [{"with": "faithful/best.pt", "share": 0.25}]
 
 
 def test_the_halo_holds_in_every_precision(exported: Path) -> None:
