@@ -14,6 +14,7 @@ from PIL import Image
 from app.imaging.picture import Picture
 from app.inference.engine import Engine
 from app.inference.enlarge import Limits, Options, enlarge
+from app.inference.manifest import Manifest
 from app.inference.registry import Registry, model_folders
 from app.inference.upscale import upscale
 from model_export.pictures import graphics, one_bit_noise, text, uniform_noise
@@ -24,12 +25,21 @@ MODELS = Path(__file__).parents[2] / "app" / "models"
 EXAMPLES = Path(__file__).parents[2] / "app" / "web" / "examples"
 MANIFESTS = Registry.load(model_folders(None)).models()
 SHIPPED = [(manifest.name, int(scale)) for manifest in MANIFESTS for scale in manifest.scales]
-# Baselines, of which srcnn computes at the large size and is slow, are for pieces of pictures.
+
+
+def _large_size(manifest: Manifest, scale: str) -> tuple[int, int]:
+    """Of a picture that is cut into tiles of 64 at least. Baselines, of which srcnn computes at the large size and is
+    slow, are for pieces of pictures; a network of residual blocks takes ten times as long as a plain one."""
+    if manifest.scales[scale].multiply_adds_per_input_pixel > 300_000:
+        return (101, 75)
+    return (201, 150) if manifest.kind == "baseline" else (641, 481)
+
+
 TILED = [
     (manifest.name, int(scale), size)
     for manifest in MANIFESTS
     for scale in manifest.scales
-    for size in ((1, 1), (17, 233), (201, 150) if manifest.kind == "baseline" else (641, 481))
+    for size in ((1, 1), (17, 233), _large_size(manifest, scale))
 ]
 
 
