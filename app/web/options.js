@@ -132,7 +132,9 @@ export class Options {
     const entry = model.scales.find((each) => each.scale === scale) ?? model.scales[0];
     const [set, measured] = Object.entries(entry.measured).find(([name]) => name === "Set14") ?? Object.entries(entry.measured)[0] ?? [];
     const parts = [];
-    if (set && measured?.psnr !== undefined) parts.push(words.psnr({ set, value: numberText(measured.psnr, 2) }));
+    // A model of one scale has its figures there, whatever is chosen: beside others' at another scale they would mislead.
+    const where = model.scales.length === 1 ? `${set} ${entry.scale}×` : set;
+    if (where && measured?.psnr !== undefined) parts.push(words.psnr({ set: where, value: numberText(measured.psnr, 2) }));
     if (measured?.lpips !== undefined) parts.push(words.lpips({ value: numberText(measured.lpips, 3) }));
     const each = this.#secondsPerMegapixel(model, entry);
     if (each && this.#subject) {
