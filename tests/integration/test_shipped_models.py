@@ -31,7 +31,7 @@ def _large_size(manifest: Manifest, scale: str) -> tuple[int, int]:
     """Of a picture that is cut into tiles of 64 at least. Baselines, of which srcnn computes at the large size and is
     slow, are for pieces of pictures; a network of residual blocks takes ten times as long as a plain one."""
     if manifest.scales[scale].multiply_adds_per_input_pixel > 300_000:
-        return (101, 75)
+        return (75, 49)
     return (201, 150) if manifest.kind == "baseline" else (641, 481)
 
 
