@@ -86,12 +86,25 @@ def queue_socket() -> Iterator[Path]:
         yield server.socket
 
 
+_free_databases = set(range(16))
+"""Of the server that CHETKO_TEST_REDIS_URL names; Redis has 16 unless told otherwise."""
+
+
 @contextmanager
 def queue_url() -> Iterator[str]:
-    """The address of a server for tests that leave it alive; its database is the tests' own."""
+    """The address of a server for tests that leave it alive; its database is the tests' own.
+
+    Each that is open at a time has another: services that share a queue share its janitor, too, and each of ours has
+    a storage of its own, in which the janitor of another would look for files in vain.
+    """
     given = os.environ.get("CHETKO_TEST_REDIS_URL")
     if given:
-        yield given
+        database = min(_free_databases)
+        _free_databases.remove(database)
+        try:
+            yield f"{given}{'&' if '?' in given else '?'}db={database}"
+        finally:
+            _free_databases.add(database)
         return
     with queue_server() as server:
         yield server.url

@@ -8,6 +8,8 @@ if not is_wanted(parts) or redis.call('SISMEMBER', K.units .. parts.id, parts.na
 end
 local h = K.job .. parts.id
 redis.call('HSET', K.running, task, worker)
+-- Whoever has a task can be found dead, even if this arrives after it departed.
+redis.call('ZADD', K.workers, 'NX', whole(now()), worker)
 redis.call('HDEL', K.suspects, task)
 local priority = read(parts.id, 'priority')[1]
 local score = tonumber(redis.call('HGET', K.tasks .. parts.id, task) or '0')

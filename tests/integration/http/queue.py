@@ -53,8 +53,8 @@ class Queued:
         try:
             yield made[0]
         finally:
-            for _ in range(2):
-                loops[0].call_soon_threadsafe(made[0].stop)
+            # Twice, and at once: after the first the loop may be gone.
+            loops[0].call_soon_threadsafe(lambda: [made[0].stop() for _ in range(2)])
             thread.join(30)
             assert not thread.is_alive(), "the worker did not stop"
 

@@ -216,6 +216,28 @@ def test_a_dead_worker_frees_its_tasks_and_the_third_death_sets_the_picture_asid
     inside(bench, body)
 
 
+def test_a_worker_that_departs_holds_nothing_back(bench: Callable[..., Any]) -> None:
+    """It may not know that it began a task: it was stopped before the answer reached it."""
+
+    async def body(b: Bench, run: Scripts) -> None:
+        job, other = await submit(b), await submit(b, fresh=True)
+        task, kept = f"{job.id}.1.prepare.0.0", f"{other.id}.1.prepare.0.0"
+        for name, worker in ((task, "stopped"), (kept, "living")):
+            await run("beat", worker, "{}")
+            await b.redis.set("arq:in-progress:" + name, "1")
+            await run("begin", name, worker)
+        await run("depart", "stopped")
+        assert await b.redis.hgetall(keys.RUNNING) == {kept.encode(): b"living"}
+        assert not await b.redis.exists("arq:in-progress:" + task)
+        assert await b.redis.exists("arq:in-progress:" + kept)
+        # The beginning may even arrive last; then it is a death like any other.
+        await run("begin", task, "stopped")
+        assert sorted(told[:2] for told in await run("bury", -1)) == [["living", kept], ["stopped", task]]
+        assert not await b.redis.hlen(keys.RUNNING)
+
+    inside(bench, body)
+
+
 def test_a_worker_that_was_only_slow_is_no_death(bench: Callable[..., Any]) -> None:
     async def body(b: Bench, run: Scripts) -> None:
         job = await submit(b)
