@@ -55,6 +55,9 @@ RUNNING = PREFIX + "running"
 """Hash: task that a worker has begun -> that worker."""
 SUSPECTS = PREFIX + "suspects"
 """Hash: task that arq has marked as running and no worker has begun -> when this was first seen."""
+DEATHS = PREFIX + "deaths"
+"""Sorted set: ``TASK NUMBER``, the death of a worker on a task, which was its NUMBERth in a row, by its time; of the last
+minutes."""
 WORKERS = PREFIX + "workers"
 """Sorted set of living workers, by their last heartbeat."""
 WORKER = PREFIX + "worker:"
@@ -102,6 +105,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "clock": CLOCK,
         "running": RUNNING,
         "suspects": SUSPECTS,
+        "deaths": DEATHS,
         "workers": WORKERS,
         "worker": WORKER,
         "speed": SPEED,

@@ -26,9 +26,13 @@ CONSTANTS: Mapping[str, Any] = {
     "tombstone_ms": DAY_MS,
     "base": {"interactive": 1, "batch": 500_000_000_000},
     "virtual_end": 1_000_000_000_000,
+    # A picture that kills workers kills them alone. Where others die meanwhile, too, the deaths say little about it,
+    # but a crowd of such pictures must not go on for ever.
     "most_deaths": 3,
+    "most_deaths_among_others": 10,
+    "deaths_remembered_ms": 600_000,
     "most_recounted": 50_000,
-    "set_aside": "A worker died three times in a row while it computed this picture, so the picture was set aside. "
+    "set_aside": "A worker died several times in a row while it computed this picture, so the picture was set aside. "
     "Try it at a smaller scale, save it anew in another format, or report it to the operator.",
 }
 """What the scripts see as ``C``. Interactive stamps lie above 0 and below 5e11, batch stamps below 1e12; the time in

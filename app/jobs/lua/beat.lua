@@ -13,8 +13,10 @@ for index = 3, #ARGV do
   elseif not was_known then
     -- It was taken for dead and was only slow: that is not the picture's fault.
     local field = 'deaths:' .. parts.name
-    if tonumber(redis.call('HGET', K.job .. parts.id, field) or '0') > 0 then
+    local deaths = tonumber(redis.call('HGET', K.job .. parts.id, field) or '0')
+    if deaths > 0 then
       redis.call('HINCRBY', K.job .. parts.id, field, -1)
+      redis.call('ZREM', K.deaths, task .. ' ' .. deaths)
     end
   end
 end

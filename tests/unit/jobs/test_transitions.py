@@ -216,6 +216,44 @@ def test_a_dead_worker_frees_its_tasks_and_the_third_death_sets_the_picture_asid
     inside(bench, body)
 
 
+def test_deaths_on_everything_are_nobodys_fault_but_end_at_last(bench: Callable[..., Any]) -> None:
+    """Workers that are killed at random, one after another: a task that had one goes behind the others."""
+
+    async def body(b: Bench, run: Scripts) -> None:
+        jobs = [await submit(b, fresh=True) for _ in range(3)]
+        tasks = [f"{job.id}.1.prepare.0.0" for job in jobs]
+        for death in range(1, 11):
+            for task in tasks:
+                assert (await queue_of(b))[0] == task
+                await run("beat", "w", "{}")
+                await run("begin", task, "w")
+                assert await run("bury", -1) == [["w", task, death]]
+                assert await state(b, jobs[tasks.index(task)]) == ("preparing" if death < 10 else "failed")
+        assert await b.redis.zcard(keys.DEATHS) == 30
+
+    inside(bench, body)
+
+
+def test_one_death_elsewhere_does_not_excuse_a_picture_that_kills(bench: Callable[..., Any]) -> None:
+    async def body(b: Bench, run: Scripts) -> None:
+        job, other = await submit(b), await submit(b, fresh=True)
+        for victim in (job, other, job, job):
+            task = f"{victim.id}.1.prepare.0.0"
+            await run("beat", "w", "{}")
+            await run("begin", task, "w")
+            await run("bury", -1)
+        assert (await state(b, job), await state(b, other)) == ("failed", "preparing")
+        # What happened long ago excuses nothing.
+        await b.redis.zadd(keys.DEATHS, {f"old{n}.1.prepare.0.0 1": 1 for n in range(9)})
+        for _ in range(2):
+            await run("beat", "w", "{}")
+            await run("begin", f"{other.id}.1.prepare.0.0", "w")
+            await run("bury", -1)
+        assert await b.redis.zcard(keys.DEATHS) == 6
+
+    inside(bench, body)
+
+
 def test_a_worker_that_departs_holds_nothing_back(bench: Callable[..., Any]) -> None:
     """It may not know that it began a task: it was stopped before the answer reached it."""
 
