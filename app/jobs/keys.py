@@ -56,8 +56,8 @@ RUNNING = PREFIX + "running"
 SUSPECTS = PREFIX + "suspects"
 """Hash: task that arq has marked as running and no worker has begun -> when this was first seen."""
 DEATHS = PREFIX + "deaths"
-"""Sorted set: ``TASK NUMBER``, the death of a worker on a task, which was its NUMBERth in a row, by its time; of the last
-minutes."""
+"""Sorted set: ``TASK NUMBER``, the death of a worker on a task, which was its NUMBERth in a row, by its time; of the
+last minutes."""
 WORKERS = PREFIX + "workers"
 """Sorted set of living workers, by their last heartbeat."""
 WORKER = PREFIX + "worker:"
