@@ -54,7 +54,7 @@ SERVED_FORM_LEVELS = 0.1
 """8-bit levels, before rounding, by which the served form may differ from the network it was made of."""
 
 KINDS = {"float32": "uint8", "float16": "fp16", "int8": "int8"}
-"""Precision -> key of its file under ``files`` in the manifest."""
+"""Precision -> key of its file under ``files`` in the manifest; bfloat16 has none."""
 
 
 class ExportError(Exception):
@@ -139,7 +139,7 @@ def export(source: Source, wishes: Wishes) -> Path:
                 architecture=source.architecture, equalize_colors=source.equalize_colors,
             )  # fmt: skip
 
-        kinds = ["uint8", "float", *(KINDS[name] for name in made if name != "float32")]
+        kinds = ["uint8", "float", *(KINDS[name] for name in made if name in KINDS and name != "float32")]
         if source.trainable:
             place["weights"] = Path(scratch) / f"x{scale}.safetensors"
             write_weights(source.network, place["weights"])
@@ -261,6 +261,10 @@ def _smaller(
         made["float16"] = precisions.float16(graph, place["fp16"], ground, full)
     except LeftOutError as reason:
         left_out["float16"] = str(reason)
+    try:
+        made["bfloat16"] = precisions.bfloat16(graph, ground, full)
+    except LeftOutError as reason:
+        left_out["bfloat16"] = str(reason)
     try:
         made["int8"] = precisions.int8(graph, place["int8"], ground, full)
     except LeftOutError as reason:

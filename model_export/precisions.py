@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from model_export.half import rounded_everywhere
+from model_export.half import rounded_everywhere, rounded_to_bfloat16
 from model_export.int8 import inner_convolutions, quantize
 from model_export.measure import Difference, Image8, Restorer, differences
 from model_export.pictures import calibration_set
@@ -25,6 +25,8 @@ MOST_PSNR_LOSS = 0.1
 """dB that a smaller precision may lose on any set."""
 HALF_LEVELS = 4
 """8-bit levels by which float16 may be off in any value of any proving picture."""
+BFLOAT16_LEVELS = 8
+"""The same for bfloat16, which has 8 bits: rounding the brightest level alone is off by one."""
 INT8_LEVELS = 32
 """The same for int8: an eighth of the range, which one sees."""
 LEAST_SPEEDUP = 1.1
@@ -94,6 +96,23 @@ def float16(network: onnx.ModelProto, path: Path, ground: Ground, full: Precisio
     if differences(onnx_restorer(path), ground.own).worst > HALF_LEVELS:
         raise LeftOutError("its graph does not compute what the network computes")
     return Precision(path, restore, difference, psnr)
+
+
+def bfloat16(network: onnx.ModelProto, ground: Ground, full: Precision) -> Precision:
+    """``network`` where it is computed in bfloat16, from the file of ``full``: it needs none of its own.
+
+    Measured with everything rounded to bfloat16, since onnxruntime's CPU has no kernels for it. Raises LeftOutError.
+    """
+    session = onnxruntime.InferenceSession(
+        rounded_to_bfloat16(for_bytes(network)).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+    def restore(image: Image8) -> Image8:
+        made: Image8 = session.run(["upscaled"], {"image": np.ascontiguousarray(image)[None]})[0][0]
+        return made
+
+    difference, psnr = _good_enough(restore, ground, full, levels=BFLOAT16_LEVELS)
+    return Precision(full.path, restore, difference, psnr)
 
 
 def int8(network: onnx.ModelProto, path: Path, ground: Ground, full: Precision) -> Precision:
