@@ -54,7 +54,7 @@ def rounded_to_bfloat16(full: onnx.ModelProto) -> onnx.ModelProto:
     """A float32 graph that computes what ``full`` (float32) is where it is run in bfloat16: weights and the result of
     every node rounded, sums within a node not.
 
-    Runtimes leave some nodes in float32 (OpenVINO those after the last convolution), so this is the worst of it.
+    Within a level of what OpenVINO makes of the shipped models (``python -m benchmarks.openvino``).
     """
     inferred = shape_inference.infer_shapes(full).graph
     types = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}

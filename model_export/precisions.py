@@ -26,7 +26,10 @@ MOST_PSNR_LOSS = 0.1
 HALF_LEVELS = 4
 """8-bit levels by which float16 may be off in any value of any proving picture."""
 BFLOAT16_LEVELS = 8
-"""The same for bfloat16, which has 8 bits: rounding the brightest level alone is off by one."""
+"""The same for bfloat16, whose numbers have 8 bits: that of the brightest level alone is off by one."""
+BFLOAT16_SEAMS = 2
+"""8-bit levels by which tiles may differ from the whole picture in bfloat16. The others are held to one by their halo;
+one more pixel of it, for a level that nobody sees, would cost all of them time."""
 INT8_LEVELS = 32
 """The same for int8: an eighth of the range, which one sees."""
 LEAST_SPEEDUP = 1.1
@@ -98,13 +101,16 @@ def float16(network: onnx.ModelProto, path: Path, ground: Ground, full: Precisio
     return Precision(path, restore, difference, psnr)
 
 
-def bfloat16(network: onnx.ModelProto, ground: Ground, full: Precision) -> Precision:
-    """``network`` where it is computed in bfloat16, from the file of ``full``: it needs none of its own.
+def bfloat16(served: onnx.ModelProto, ground: Ground, full: Precision) -> Precision:
+    """``served`` (as ``for_bytes`` gives it) where it is computed in bfloat16, from the file of ``full``: it needs none
+    of its own.
 
     Measured with everything rounded to bfloat16, since onnxruntime's CPU has no kernels for it. Raises LeftOutError.
     """
+    if not inner_convolutions(served):
+        raise LeftOutError("there is no convolution between the first and the last")
     session = onnxruntime.InferenceSession(
-        rounded_to_bfloat16(for_bytes(network)).SerializeToString(), providers=["CPUExecutionProvider"]
+        rounded_to_bfloat16(served).SerializeToString(), providers=["CPUExecutionProvider"]
     )
 
     def restore(image: Image8) -> Image8:
