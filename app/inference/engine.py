@@ -149,10 +149,10 @@ def _load(variant: Variant, kind: Kind, device: Device, memory: int) -> Graph:
         return load(full_file, full_content)
 
     def load(
-        file: ModelFile, content: bytes, fallback: Callable[[], Graph] | None = None, *, bf16: bool = False
+        file: ModelFile, content: bytes, fallback: Callable[[], Graph] | None = None, *, bf16_scale: int | None = None
     ) -> Graph:
         try:
-            return Graph(content, device, most_pixels=most_pixels, full_precision=fallback, bf16=bf16)
+            return Graph(content, device, most_pixels=most_pixels, full_precision=fallback, bf16_scale=bf16_scale)
         except Exception as error:  # onnxruntime's exceptions share no base class
             path = variant.folder / file.file
             raise BrokenModelError(f"{path} cannot be run, export the model again: {error}") from error
@@ -162,7 +162,7 @@ def _load(variant: Variant, kind: Kind, device: Device, memory: int) -> Graph:
     elif device.half and files.fp16 is not None:
         graph = load(files.fp16, variant.read(files.fp16), full_precision)
     elif device.bf16 and variant.entry.allows_bf16:
-        graph = load(full_file, full_content, bf16=True)
+        graph = load(full_file, full_content, bf16_scale=variant.scale)
     else:
         graph = full_precision()
     _log.info("loaded %s x%d (%s) on %s", variant.manifest.name, variant.scale, kind, graph.provider)

@@ -52,14 +52,16 @@ class Graph:
         *,
         most_pixels: int,
         full_precision: Callable[[], Graph] | None = None,
-        bf16: bool = False,
+        bf16_scale: int | None = None,
     ) -> None:
         """``most_pixels``: input pixels that one run may take, all tiles of a batch together (a single tile
         may be larger). ``full_precision``: for a graph in half precision, where the same network in float32
-        is had from. ``bf16``: compute in bfloat16, which has float32's range and needs no such resort."""
+        is had from. ``bf16_scale``: compute in bfloat16, which has float32's range and needs no such resort; how many
+        times this network enlarges."""
+        bf16 = bf16_scale is not None
         session = device.session(model, bf16=bf16)
         self._session: ort.InferenceSession | None = session
-        self._reopens = bf16
+        self._bf16_scale = bf16_scale
         self._open = partial(device.session, model if bf16 else b"", bf16=bf16)
         self._outputs = [output.name for output in session.get_outputs()]
         self._full_precision = full_precision
@@ -91,6 +93,9 @@ class Graph:
             raise InferenceError(f"The network failed on a tile of {_shape(pixels)}; the log says why.") from error
         named = dict(zip(self._outputs, answers, strict=True))
         upscaled: Pixels = named["upscaled"]
+        if self._is_stale(pixels, upscaled):
+            self._give_up_session()
+            raise _no_memory(pixels)
         if _is_finite(upscaled) and np.all(named.get("finite", True)):
             return upscaled
         if self._full_precision is None:
@@ -102,8 +107,15 @@ class Graph:
     def _give_up_session(self) -> None:
         """After a failed run. In OpenVINO's session some layers are prepared for the new shape by then and others for
         the one before: the next run failed too, of whatever size, for the memory that this one had lacked."""
-        if self._reopens:
+        if self._bf16_scale is not None:
             self._session = None
+
+    def _is_stale(self, pixels: Pixels, upscaled: Pixels) -> bool:
+        """Whether that is the answer to the run before. OpenVINO with one thread, when it has no memory for a new
+        shape, says nothing and gives that."""
+        scale = self._bf16_scale
+        count, height, width, _ = pixels.shape
+        return scale is not None and upscaled.shape[:3] != (count, scale * height, scale * width)
 
 
 def _no_memory(pixels: Pixels) -> DeviceOutOfMemoryError:

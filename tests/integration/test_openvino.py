@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,6 +151,37 @@ def test_service_and_command_line_give_the_same_bytes_and_float32_can_be_asked_f
         assert answer.content == made[precision]
     quick, exact = (np.asarray(Image.open(io.BytesIO(made[each]))) for each in ("auto", "float32"))
     assert 0 < levels(quick, exact) <= 8
+
+
+@needs_openvino
+@pytest.mark.parametrize("threads", [1, 2])
+def test_after_missing_memory_it_goes_on_with_less(threads: int) -> None:
+    """In a process of its own, whose address space is limited to 30 MiB more than it has. With one thread OpenVINO
+    raises nothing, and gives the answer of the run before."""
+    script = """
+        import re, resource, sys
+        from pathlib import Path
+        import numpy as np
+        from app.inference.engine import Engine
+        from app.inference.errors import DeviceOutOfMemoryError
+        from app.inference.registry import Registry, model_folders
+
+        registry = Registry.load(model_folders())
+        with Engine(registry, platform="cpu", threads=int(sys.argv[1])) as engine:
+            graph = engine.graph(registry.find("fast", 4), "uint8")
+            small = np.random.default_rng(0).integers(0, 256, (1, 32, 40, 3), np.uint8)
+            expected = graph.run(small)
+            has = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+            resource.setrlimit(resource.RLIMIT_AS, (has + 30 * 2**20, -1))
+            for _ in range(3):
+                try:
+                    graph.run(np.zeros((1, 700, 900, 3), np.uint8))
+                except DeviceOutOfMemoryError:
+                    np.testing.assert_array_equal(graph.run(small), expected)
+                else:
+                    raise AssertionError("that fits")
+        """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(threads)], cwd=ROOT, check=True)
 
 
 @pytest.mark.slow

@@ -119,29 +119,37 @@ def test_only_bytes_of_models_that_allow_it_are_computed_in_bfloat16(tmp_path: P
     assert told == [["float32", "bfloat16"], ["float32"]]
 
 
-@pytest.mark.parametrize("bf16", [True, False])
-def test_a_session_of_openvino_that_failed_is_opened_anew(bf16: bool) -> None:
-    """It would go on failing (seen: for the memory that the large tile had lacked); onnxruntime's own does not."""
-    told = (
-        "Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257:\nFailed to allocate 4704 bytes of memory"
-    )
+_LARGE = np.zeros((1, 2, 2, 3), np.uint8)
+_ANSWER = np.zeros((1, 4, 4, 3), np.uint8)
+_NO_MEMORY = RuntimeError(
+    "Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257:\nFailed to allocate 47 bytes"
+)
+
+
+@pytest.mark.parametrize(
+    ("scale", "first", "sessions_made"),
+    [(2, _NO_MEMORY, 2), (2, [np.zeros((1, 2, 2, 3), np.uint8)], 2), (None, _NO_MEMORY, 1)],
+    ids=["an error", "quietly the answer of the run before", "onnxruntime itself"],
+)
+def test_a_session_of_openvino_that_failed_is_opened_anew(scale: int | None, first: Any, sessions_made: int) -> None:
+    """It would go on failing, for the memory that the large tile had lacked."""
+    answers = iter([first, [_ANSWER]])
     made = []
 
     def session(*_: Any, **__: Any) -> Any:
-        run = Mock(side_effect=[RuntimeError(told), [np.zeros((1, 4, 4, 3), np.uint8)]])
-        made.append(run)
-        if len(made) > 1:
-            next(run.side_effect)
-        output = SimpleNamespace(name="upscaled")
-        return SimpleNamespace(run=run, get_providers=lambda: [OPENVINO], get_outputs=lambda: [output])
+        made.append(SimpleNamespace(
+            run=Mock(side_effect=answers),
+            get_providers=lambda: [OPENVINO],
+            get_outputs=lambda: [SimpleNamespace(name="upscaled")],
+        ))  # fmt: skip
+        return made[-1]
 
     device: Any = SimpleNamespace(session=session, batches=False)
-    graph = Graph(b"", device, most_pixels=100, bf16=bf16)
-    picture = np.zeros((1, 2, 2, 3), np.uint8)
-    with pytest.raises(DeviceOutOfMemoryError):
-        graph.run(picture)
-    assert graph.run(picture).shape == (1, 4, 4, 3)
-    assert len(made) == (2 if bf16 else 1)
+    graph = Graph(b"", device, most_pixels=100, bf16_scale=scale)
+    with pytest.raises(DeviceOutOfMemoryError, match="No memory for a tile of 2 x 2 pixels"):
+        graph.run(_LARGE)
+    assert graph.run(_LARGE).shape == _ANSWER.shape
+    assert len(made) == sessions_made
 
 
 def test_float32_on_a_gpu_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
