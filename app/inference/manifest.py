@@ -55,7 +55,8 @@ class ScaleEntry(_Read):
     parameters: Annotated[int, Field(ge=0)]
     multiply_adds_per_input_pixel: Annotated[int, Field(ge=0)]
     halo: Annotated[int, Field(ge=0)]
-    """Border in input pixels for which a tile equals the same region of the whole picture to <= 1 level."""
+    """Border in input pixels for which a tile equals the same region of the whole picture to <= 1 level (in bfloat16 to
+    <= 2)."""
     receptive_field_radius: Annotated[float, Field(ge=0)]
     opset: Annotated[int, Field(ge=1)]
     activation_bytes_per_input_pixel: Annotated[int, Field(ge=1)]
