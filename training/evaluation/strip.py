@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,19 +18,13 @@ from training.evaluation.datasets import Image8, read_picture
 from training.evaluation.lpips import Distance, distance
 from training.evaluation.methods import Method, bicubic, method_named
 from training.evaluation.restore import compare, cut_to, restore_any
+from training.jpeg import through_pillow
 from training.pictures import labelled_strip
 from training.resize import shrink
 from training.weights import WeightsError
 
 Region = tuple[int, int, int, int]
 """Left, top, width and height in pixels of the sharp picture, each a multiple of the scale."""
-
-
-def jpeg(picture: Image8, quality: int) -> Image8:
-    """``picture`` as a JPEG of ``quality`` (colour at half size, as most on the web) leaves it."""
-    kept = io.BytesIO()
-    Image.fromarray(picture).save(kept, "JPEG", quality=quality, subsampling=2)
-    return np.asarray(Image.open(kept).convert("RGB"))
 
 
 def strip(
@@ -57,7 +50,7 @@ def strip(
     here = (slice(top, top + height), slice(left, left + width))
     small = shrink(sharp, scale)
     if damaged is not None:
-        small = jpeg(small, damaged)
+        small = through_pillow(np.asarray(Image.fromarray(small).convert("RGB")), damaged)
     small_label = "LR" if damaged is None else f"LR, JPEG {damaged}"
     panels = [(small_label, f"{width // scale} x {height // scale} px",
                small.repeat(scale, axis=0).repeat(scale, axis=1)[here])]  # fmt: skip

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.decomposition import sparse_encode
 
 from tests.unit.training.scenes import scene
-from training.evaluation.classical import CLASSICAL, kim
+from training.evaluation.classical import CLASSICAL, kim, scsr
 from training.evaluation.classical.luma import WEIGHTS, Patches, back_project, resize
 from training.evaluation.classical.self_similar import SELFEX, grow
 from training.evaluation.methods import method_named
@@ -89,16 +91,37 @@ def test_examples_sharpen_edges() -> None:
 
 def test_kernel_regression_learns_what_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kim, "BASIS", 60)
-    pairs = []
-    for seed in range(84, 90):
-        sharp = scene(seed)[:96, :96]
-        pairs.append((resize(luma_of(shrink(sharp, 2)), (96, 96)), luma_of(sharp)))
-    learned = kim.learn(pairs, 2)
+    learned = kim.learn([(resize(small, (96, 96)), sharp) for small, sharp in pairs(range(84, 90))], 2)
     assert learned["coefficients"].shape == (60, kim.OUT[2] ** 2)
-    unseen = scene(91)[:96, :96]
-    small = luma_of(shrink(unseen, 2))
-    error = [
-        float(((plane - luma_of(unseen)) ** 2).mean())
-        for plane in (kim._enlarge(small, 2, learned=learned), resize(small, (96, 96)))
-    ]
-    assert error[0] < error[1]
+    assert_better_than_bicubic(lambda small: kim._enlarge(small, 2, learned=learned))
+
+
+def test_a_dictionary_learns_what_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scsr, "ATOMS", 40)
+    monkeypatch.setattr(scsr, "LEARNED_ROUNDS", 2)
+    learned = scsr.learn(pairs(range(84, 90)), 2)
+    assert learned["seen"].shape == (40, 4 * 6 * 6)
+    assert learned["meant"].shape == (40, 6 * 6)
+    assert_better_than_bicubic(lambda small: scsr._enlarge(small, 2, learned=learned))
+
+
+def test_sparse_codes_are_the_librarys() -> None:
+    random = np.random.default_rng(0)
+    seen, patches = (random.normal(size=(number, 16)) for number in (24, 50))
+    seen, patches = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (seen, patches))
+    ours = scsr._codes(patches.astype(np.float32), seen.astype(np.float32))
+    theirs = sparse_encode(patches, seen, algorithm="lasso_cd", alpha=scsr.SPARSITY, max_iter=2000)
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+    assert 0 < (np.abs(ours) > 1e-6).mean() < 0.6
+
+
+def pairs(seeds: Iterable[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(small, sharp) planes, half as large and 96 x 96."""
+    scenes = [scene(seed)[:96, :96] for seed in seeds]
+    return [(luma_of(shrink(sharp, 2)), luma_of(sharp)) for sharp in scenes]
+
+
+def assert_better_than_bicubic(enlarge: Callable[[np.ndarray], np.ndarray]) -> None:
+    ((small, sharp),) = pairs([91])
+    error, bicubic = (float(((plane - sharp) ** 2).mean()) for plane in (enlarge(small), resize(small, sharp.shape)))
+    assert error < bicubic

@@ -29,6 +29,7 @@ class Entry(NamedTuple):
 CLASSICAL = {
     "glasner": Entry("Glasner, cross-scale part", "self_similar", "Glasner", 28.84),
     "kim": Entry("Kim", "kim", "Kim", 30.07),
+    "scsr": Entry("ScSR, a dictionary for each scale", "scsr", "ScSR", 29.07),
     "selfex": Entry("SelfEx, patch search only", "self_similar", "SelfEx", 30.33),
 }
 """Name -> what it is, in the order of the tables."""

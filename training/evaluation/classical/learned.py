@@ -1,4 +1,4 @@
-"""What the learning classical method learns from, and where it is kept.
+"""What the learning classical methods learn from, and where it is kept.
 
 ``python -m training.evaluation.classical.learned PACK`` learns it anew from a pack of photographs that holds no
 test picture (``chetko-pack --exclude-like``).
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.classical import kim
+from training.evaluation.classical import kim, scsr
 from training.evaluation.classical.luma import WEIGHTS, Plane, resize
 from training.pack import Pack
 from training.resize import shrink
@@ -24,24 +24,28 @@ EDGE = 288
 
 
 def planes(pack: Pack, scale: int) -> Iterator[tuple[Plane, Plane]]:
-    """(enlarged small luma, sharp luma) of ``PHOTOS`` photographs, evenly spread over the pack."""
+    """(small luma, sharp luma) of ``PHOTOS`` photographs, evenly spread over the pack."""
     for index in np.linspace(0, len(pack) - 1, PHOTOS).astype(int):
         photo = pack[index]
         top, left = (max(0, (side - EDGE) // 2) // scale * scale for side in photo.shape[:2])
         square = photo[top : top + EDGE, left : left + EDGE]
         square = square[: square.shape[0] // scale * scale, : square.shape[1] // scale * scale]
         sharp = 16 + square.astype(np.float32) @ WEIGHTS
-        small = 16 + shrink(square, scale).astype(np.float32) @ WEIGHTS
-        yield resize(small, sharp.shape), sharp
+        yield 16 + shrink(square, scale).astype(np.float32) @ WEIGHTS, sharp
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.evaluation.classical.learned", description=__doc__)
     parser.add_argument("pack", type=Path, help="made by chetko-pack, without test pictures")
+    parser.add_argument("--methods", nargs="+", choices=("kim", "scsr"), default=["kim", "scsr"], help="which learn")
     options = parser.parse_args()
     pack = Pack(options.pack)
     for scale in (2, 4):
-        save(kim.learn(list(planes(pack, scale)), scale), kim.file(scale))
+        pairs = list(planes(pack, scale))
+        if "kim" in options.methods:
+            save(kim.learn([(resize(small, sharp.shape), sharp) for small, sharp in pairs], scale), kim.file(scale))
+        if "scsr" in options.methods:
+            save(scsr.learn(pairs, scale), scsr.file(scale))
 
 
 def save(arrays: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
