@@ -103,6 +103,7 @@ def _upscale_files(options: argparse.Namespace, settings: Settings) -> int:
         engine = Engine(
             registry,
             platform=settings.platform,
+            precision=settings.precision,
             threads=settings.threads,
             tile_memory_mb=settings.tile_memory_mb,
         )

@@ -79,6 +79,12 @@ class Settings(BaseSettings):
         "auto",
         description="Where models run: gpu refuses to start without one, auto takes a GPU if there is one.",
     )
+    precision: Literal["auto", "float32"] = Field(
+        "auto",
+        description="Numbers that models compute in: auto takes half precision on a GPU, and bfloat16 with "
+        "chetko[openvino] on a processor that multiplies it, for models whose manifests allow it. float32 is exact "
+        "everywhere.",
+    )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads for one model run; unset takes what the cgroup allows."
     )

@@ -16,12 +16,10 @@ import onnxruntime
 import psutil
 from onnx import TensorProto, helper
 
-from app.inference.cpus import usable_cpus
+from app.inference.cpus import multiplies_bf16, usable_cpus
 
 # Large enough that packing and threads cost nothing, small enough to lie in a third-level cache.
 _EDGE = 1024
-# Instructions that multiply bfloat16; without them it is emulated and means nothing.
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
@@ -102,11 +100,7 @@ def _int8(seconds: float) -> float:
 
 def _bfloat16(seconds: float) -> float | None:
     """By torch, since onnxruntime's CPU has no product of bfloat16."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return None
-    if not flags & _BF16_FLAGS or importlib.util.find_spec("torch") is None:
+    if not multiplies_bf16() or importlib.util.find_spec("torch") is None:
         return None
     import torch  # noqa: PLC0415 - seconds, and only where it is of use
 

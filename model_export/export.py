@@ -27,7 +27,7 @@ from model_export.measure import (
     parameters,
 )
 from model_export.pictures import proving_set
-from model_export.precisions import Ground, LeftOutError, Precision
+from model_export.precisions import BFLOAT16_SEAMS, Ground, LeftOutError, Precision
 from model_export.publish import publish, read_manifest
 from model_export.serving import (
     OPSET,
@@ -54,7 +54,7 @@ SERVED_FORM_LEVELS = 0.1
 """8-bit levels, before rounding, by which the served form may differ from the network it was made of."""
 
 KINDS = {"float32": "uint8", "float16": "fp16", "int8": "int8"}
-"""Precision -> key of its file under ``files`` in the manifest."""
+"""Precision -> key of its file under ``files`` in the manifest; bfloat16 has none."""
 
 
 class ExportError(Exception):
@@ -139,7 +139,7 @@ def export(source: Source, wishes: Wishes) -> Path:
                 architecture=source.architecture, equalize_colors=source.equalize_colors,
             )  # fmt: skip
 
-        kinds = ["uint8", "float", *(KINDS[name] for name in made if name != "float32")]
+        kinds = ["uint8", "float", *(KINDS[name] for name in made if name in KINDS and name != "float32")]
         if source.trainable:
             place["weights"] = Path(scratch) / f"x{scale}.safetensors"
             write_weights(source.network, place["weights"])
@@ -262,6 +262,10 @@ def _smaller(
     except LeftOutError as reason:
         left_out["float16"] = str(reason)
     try:
+        made["bfloat16"] = precisions.bfloat16(for_bytes(graph), ground, full)
+    except LeftOutError as reason:
+        left_out["bfloat16"] = str(reason)
+    try:
         made["int8"] = precisions.int8(graph, place["int8"], ground, full)
     except LeftOutError as reason:
         left_out["int8"] = str(reason)
@@ -271,13 +275,14 @@ def _smaller(
 def _common_halo(
     made: dict[str, Precision], left_out: dict[str, str], pictures: Mapping[str, Image8], scale: int, radius: float
 ) -> int:
-    """The smallest halo that holds in every precision. One that not even the receptive field's radius helps moves
-    from ``made`` to ``left_out``; if that is float32, ExportError is raised."""
+    """The smallest halo that holds in every precision but bfloat16, which is let pass more levels with it. One that not
+    even the receptive field's radius helps moves from ``made`` to ``left_out``; if that is float32, ExportError is
+    raised."""
     try:
         halo = measured_halo(made["float32"].restore, pictures.values(), scale, radius)
     except ValueError as error:
         raise ExportError(str(error)) from error
-    for name in [name for name in made if name != "float32"]:
+    for name in [name for name in made if name not in ("float32", "bfloat16")]:
         restore = made[name].restore
         wholes = [(image, restore(image)) for image in pictures.values()]
         holding = (each for each in range(halo, math.ceil(radius) + 1) if halo_holds(restore, wholes, scale, each))
@@ -287,4 +292,10 @@ def _common_halo(
             del made[name]
         else:
             halo = fitting
+    if "bfloat16" in made:
+        restore = made["bfloat16"].restore
+        wholes = [(image, restore(image)) for image in pictures.values()]
+        if not halo_holds(restore, wholes, scale, halo, levels=BFLOAT16_SEAMS):
+            left_out["bfloat16"] = f"tiles differ from the whole picture by more than {BFLOAT16_SEAMS} levels"
+            del made["bfloat16"]
     return halo

@@ -1,4 +1,4 @@
-"""A graph in float16, and what a processor that really computes in float16 would make of it."""
+"""A graph in float16, and what processors that really compute in float16 or bfloat16 would make of it."""
 
 from __future__ import annotations
 
@@ -48,3 +48,36 @@ def rounded_everywhere(half: onnx.ModelProto) -> onnx.ModelProto:
     del full.graph.node[:]
     full.graph.node.extend(nodes)
     return full
+
+
+def rounded_to_bfloat16(full: onnx.ModelProto) -> onnx.ModelProto:
+    """A float32 graph that computes what ``full`` (float32) is where it is run in bfloat16: weights and the result of
+    every node rounded, sums within a node not.
+
+    Within a level of what OpenVINO makes of the shipped models (``python -m benchmarks.openvino``).
+    """
+    inferred = shape_inference.infer_shapes(full).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
+    model = onnx.ModelProto()
+    model.CopyFrom(full)
+    factors = {name for node in model.graph.node if node.op_type == "Resize" for name in node.input[1:3]}
+    nodes = []
+
+    def round_(exact: str, rounded: str) -> None:
+        nodes.append(helper.make_node("Cast", [exact], [f"{rounded}.bfloat16"], to=TensorProto.BFLOAT16))
+        nodes.append(helper.make_node("Cast", [f"{rounded}.bfloat16"], [rounded], to=TensorProto.FLOAT))
+
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in factors:
+            exact = f"{tensor.name}.exact"
+            round_(exact, tensor.name)
+            tensor.name = exact
+    for node in model.graph.node:
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if types.get(name) == TensorProto.FLOAT and name not in factors:
+                node.output[index] = f"{name}.exact"
+                round_(f"{name}.exact", name)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model

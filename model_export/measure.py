@@ -57,9 +57,15 @@ def differences(restore: Restorer, references: Mapping[str, tuple[Image8, Image8
 
 
 def halo_holds(
-    restore: Restorer, wholes: Iterable[tuple[Image8, Image8]], scale: int, halo: int, edge: int = 40
+    restore: Restorer,
+    wholes: Iterable[tuple[Image8, Image8]],
+    scale: int,
+    halo: int,
+    edge: int = 40,
+    *,
+    levels: int = 1,
 ) -> bool:
-    """Whether tiles of ``edge`` kept pixels cut with ``halo`` equal the whole to <= 1 level in every pixel."""
+    """Whether tiles of ``edge`` kept pixels cut with ``halo`` equal the whole to <= ``levels`` in every pixel."""
     for image, whole in wholes:
         height, width = image.shape[:2]
         for top in range(0, height, edge):
@@ -68,7 +74,7 @@ def halo_holds(
                 y, x = max(0, top - halo), max(0, left - halo)
                 tile = restore(np.ascontiguousarray(image[y : bottom + halo, x : right + halo]))
                 kept = tile[(top - y) * scale : (bottom - y) * scale, (left - x) * scale : (right - x) * scale]
-                if difference(kept, whole[top * scale : bottom * scale, left * scale : right * scale]) > 1:
+                if difference(kept, whole[top * scale : bottom * scale, left * scale : right * scale]) > levels:
                     return False
     return True
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from model_export.half import rounded_everywhere
+from model_export.half import rounded_everywhere, rounded_to_bfloat16
 from model_export.int8 import inner_convolutions, quantize
 from model_export.measure import Difference, Image8, Restorer, differences
 from model_export.pictures import calibration_set
@@ -25,6 +25,11 @@ MOST_PSNR_LOSS = 0.1
 """dB that a smaller precision may lose on any set."""
 HALF_LEVELS = 4
 """8-bit levels by which float16 may be off in any value of any proving picture."""
+BFLOAT16_LEVELS = 8
+"""The same for bfloat16, whose numbers have 8 bits: that of the brightest level alone is off by one."""
+BFLOAT16_SEAMS = 2
+"""8-bit levels by which tiles may differ from the whole picture in bfloat16. The others are held to one by their halo;
+one more pixel of it, for a level that nobody sees, would cost all of them time."""
 INT8_LEVELS = 32
 """The same for int8: an eighth of the range, which one sees."""
 LEAST_SPEEDUP = 1.1
@@ -94,6 +99,26 @@ def float16(network: onnx.ModelProto, path: Path, ground: Ground, full: Precisio
     if differences(onnx_restorer(path), ground.own).worst > HALF_LEVELS:
         raise LeftOutError("its graph does not compute what the network computes")
     return Precision(path, restore, difference, psnr)
+
+
+def bfloat16(served: onnx.ModelProto, ground: Ground, full: Precision) -> Precision:
+    """``served`` (as ``for_bytes`` gives it) where it is computed in bfloat16, from the file of ``full``: it needs none
+    of its own.
+
+    Measured with everything rounded to bfloat16, since onnxruntime's CPU has no kernels for it. Raises LeftOutError.
+    """
+    if not inner_convolutions(served):
+        raise LeftOutError("there is no convolution between the first and the last")
+    session = onnxruntime.InferenceSession(
+        rounded_to_bfloat16(served).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+    def restore(image: Image8) -> Image8:
+        made: Image8 = session.run(["upscaled"], {"image": np.ascontiguousarray(image)[None]})[0][0]
+        return made
+
+    difference, psnr = _good_enough(restore, ground, full, levels=BFLOAT16_LEVELS)
+    return Precision(full.path, restore, difference, psnr)
 
 
 def int8(network: onnx.ModelProto, path: Path, ground: Ground, full: Precision) -> Precision:

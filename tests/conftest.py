@@ -24,8 +24,9 @@ from tests.queue_server import queue_socket
 pytest_plugins = ["tests.s3_server"]
 
 STRICT = os.environ.get("CHETKO_TEST_STRICT") == "1"
-# What a machine may lack even then.
-EXCUSED = ("../shared", "GPU", "CUDA")
+# What a machine may lack even then. Of onnxruntime's builds only one can be installed: what needs OpenVINO's is run by
+# a slow test in an environment of its own.
+EXCUSED = ("../shared", "GPU", "CUDA", "onnxruntime-openvino")
 
 # Machines that run tests are busy: how long an example took says nothing about it. A landing must not hang on the
 # examples that chance drew: these are looked for at the desk.
@@ -35,7 +36,7 @@ settings.load_profile("chetko")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With CHETKO_TEST_STRICT=1 a test that skips fails, unless what it misses is ../shared or a GPU."""
+    """With CHETKO_TEST_STRICT=1 a test that skips fails, unless what it misses is EXCUSED."""
     report = yield
     if STRICT and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)

@@ -196,7 +196,7 @@ def write_model(
             "opset": 17,
             "activation_bytes_per_input_pixel": 600,
             "files": files,
-            "precisions": ["float32"],
+            "precisions": {"float32": {}},
             "training": {},
             "measured": {},
             "parity": {},

@@ -118,7 +118,7 @@ def _document(manifest: Manifest, default: str, speeds: Mapping[str, float]) -> 
                 parameters=entry.parameters,
                 multiply_adds_per_input_pixel=entry.multiply_adds_per_input_pixel,
                 halo=entry.halo,
-                precisions=entry.files.precisions,
+                precisions=entry.served_precisions,
                 seconds_per_output_megapixel=speeds.get(speed_name(manifest.name, [scale], manifest.version)),
                 measured=entry.measured,
             )

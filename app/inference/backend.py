@@ -92,6 +92,7 @@ def _load_backend(settings: Settings, registry: Registry, present: Backend | Non
         engine = Engine(
             registry,
             platform=settings.platform,
+            precision=settings.precision,
             threads=settings.threads,
             tile_memory_mb=settings.tile_memory_mb,
         )

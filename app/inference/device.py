@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Literal
 
 import onnxruntime as ort
 
+from app.inference.cpus import multiplies_bf16
 from app.inference.errors import PlatformUnavailableError
 
 Platform = Literal["auto", "cpu", "gpu"]
+Precision = Literal["auto", "float32"]
+OPENVINO = "OpenVINOExecutionProvider"
 
 # Failures arrive as exceptions with the same text: the lines that onnxruntime also writes to stderr help
 # nobody.
@@ -30,7 +34,7 @@ class Device:
 
     name: Literal["cpu", "gpu"]
     provider: str
-    """onnxruntime's name of the execution provider."""
+    """onnxruntime's name of the execution provider of all that is not in bfloat16."""
     threads: int
     """Threads of one run on the CPU."""
     batches: bool
@@ -40,6 +44,10 @@ class Device:
     set."""
     half: bool
     """Whether half precision is faster here."""
+    bf16: bool = False
+    """Whether bfloat16 is faster here; OpenVINO computes it, beside ``provider``."""
+    numbers: str = field(default="", compare=False)
+    """In which numbers models are computed and why, where that needs to be told: the end of a sentence."""
     why: str = field(default="", compare=False)
     """Why models run here and not elsewhere: a sentence without its full stop."""
     options: dict[str, str] = field(default_factory=dict)
@@ -48,10 +56,10 @@ class Device:
     def sentence(self) -> str:
         """What runs where and why, for whoever starts the service."""
         where = "the GPU" if self.name == "gpu" else f"the CPU with {self.threads} threads"
-        return f"Models run on {where}. {self.why}."
+        return f"Models run on {where}{f', {self.numbers}' if self.numbers else ''}. {self.why}."
 
-    def session(self, model: bytes) -> ort.InferenceSession:
-        """A session of the ONNX file's bytes on this device."""
+    def session(self, model: bytes, *, bf16: bool = False) -> ort.InferenceSession:
+        """A session of the ONNX file's bytes on this device; ``bf16`` (only where ``self.bf16``): in bfloat16."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -63,51 +71,104 @@ class Device:
         # All sessions draw from one arena. With one arena each, four sessions kept 690 MB after 80 shapes,
         # with one 290 MB. Without any arena every run pays for fresh pages: 1.8 times the time.
         options.add_session_config_entry("session.use_env_allocators", "1")
-        providers: list[Any] = [(self.provider, self.options)]
-        if self.provider != "CPUExecutionProvider":
+        providers: list[Any] = [(OPENVINO, _openvino(self.threads)) if bf16 else (self.provider, self.options)]
+        if bf16 or self.provider != "CPUExecutionProvider":
             providers.append("CPUExecutionProvider")
         return ort.InferenceSession(model, options, providers=providers)
 
 
-def choose_device(platform: Platform, threads: int) -> Device:
+def choose_device(platform: Platform, threads: int, *, precision: Precision = "auto") -> Device:
     """The device for ``platform``: ``gpu`` refuses without one, ``auto`` takes a GPU where there is one.
 
+    With ``precision`` float32 everything is computed in float32, else in what is faster there.
     Raises PlatformUnavailableError with what to install instead.
     """
     ort.set_default_logger_severity(_SILENT)
     _register_arena()
     if platform == "cpu":
-        return _cpu(threads, "The platform cpu was chosen")
+        return _cpu(threads, precision, "The platform cpu was chosen")
     trouble = _cuda_trouble()
     if trouble is not None and platform == "gpu":
         raise PlatformUnavailableError(f"{trouble}, or choose the platform cpu.")
     if trouble is not None:
-        return _cpu(threads, trouble)
+        return _cpu(threads, precision, trouble)
+    exact = precision == "float32"
     return Device(
         "gpu",
         "CUDAExecutionProvider",
         threads,
         batches=True,
         closed_shapes=True,
-        half=True,
+        half=not exact,
+        numbers="in float32 as CHETKO_PRECISION says" if exact else "",
         why="onnxruntime found one that works" if platform == "auto" else "The platform gpu was chosen",
         options={
             # EXHAUSTIVE searches for seconds per shape, DEFAULT takes slow algorithms.
             "cudnn_conv_algo_search": "HEURISTIC",
             "arena_extend_strategy": "kSameAsRequested",
+            # By itself it rounds what convolutions multiply to 10 bits (TF32).
+            **({"use_tf32": "0"} if exact else {}),
         },
     )
 
 
-def _cpu(threads: int, why: str) -> Device:
+def _cpu(threads: int, precision: Precision, why: str) -> Device:
+    bf16, numbers = _bf16(precision)
     # Batching does not pay here: 8 tiles of 96 x 96 took 1.2 times as long together as one after another.
-    return Device("cpu", "CPUExecutionProvider", threads, batches=False, closed_shapes=False, half=False, why=why)
+    return Device(
+        "cpu",
+        "CPUExecutionProvider",
+        threads,
+        batches=False,
+        closed_shapes=False,
+        half=False,
+        bf16=bf16,
+        numbers=numbers,
+        why=why,
+    )
+
+
+def _bf16(precision: Precision) -> tuple[bool, str]:
+    """Whether OpenVINO is here and faster than onnxruntime's own provider, and ``Device.numbers``.
+
+    In float32 it is not: then everything stays with the provider whose answers every other installation gives.
+    """
+    if OPENVINO not in ort.get_available_providers():
+        return False, ""
+    if precision == "float32":
+        return False, "in float32 as CHETKO_PRECISION says"
+    if not multiplies_bf16():
+        return False, "in float32 without OpenVINO: this processor has no instructions for bfloat16"
+    # That the provider is installed does not say that its libraries can be loaded: as with CUDA, a session without
+    # them quietly gets the CPU.
+    try:
+        probe = ort.InferenceSession(_IDENTITY, providers=[(OPENVINO, _openvino(1)), "CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        return False, f"in float32 since OpenVINO does not work ({error})"
+    if probe.get_providers()[0] != OPENVINO:
+        return False, "in float32 since OpenVINO's libraries cannot be loaded"
+    return True, "in bfloat16 by OpenVINO where a model allows it"
+
+
+def _openvino(threads: int) -> dict[str, str]:
+    """Options of its provider for bfloat16."""
+    config = {
+        "INFERENCE_PRECISION_HINT": "bf16",
+        # Pinned, the threads of every process would sit on the same first cores.
+        "ENABLE_CPU_PINNING": "NO",
+        # What it has prepared for a shape it keeps, 5,000 entries of a session unless told: 0.4 MB for each shape of
+        # `fast`. A shape that comes back after others have pushed it out takes half a millisecond more.
+        "CPU_RUNTIME_CACHE_CAPACITY": "32",
+    }
+    return {"device_type": "CPU", "num_of_threads": str(threads), "load_config": json.dumps({"CPU": config})}
 
 
 def _cuda_trouble() -> str | None:
     """What keeps onnxruntime from using a GPU, and what to do about it; None if it can."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "This installation's onnxruntime cannot use a GPU: install chetko[gpu] in place of chetko[cpu]"
+    available = ort.get_available_providers()
+    if "CUDAExecutionProvider" not in available:
+        extra = "openvino" if OPENVINO in available else "cpu"
+        return f"This installation's onnxruntime cannot use a GPU: install chetko[gpu] in place of chetko[{extra}]"
     # The wheels of the extra gpu bring CUDA and cuDNN as Python packages, where no loader looks by itself.
     ort.preload_dlls()
     # That the provider is there says nothing of a device: a session without one quietly gets the CPU.

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.inference.batcher import Batcher, Line
 from app.inference.cpus import usable_cpus
-from app.inference.device import Device, Platform, choose_device
+from app.inference.device import Device, Platform, Precision, choose_device
 from app.inference.errors import BrokenModelError
 from app.inference.graph import Graph
 from app.inference.manifest import ModelFile
@@ -39,6 +39,7 @@ class Engine:
         registry: Registry,
         *,
         platform: Platform = "auto",
+        precision: Precision = "auto",
         threads: int | None = None,
         tile_memory_mb: int = 256,
         queue_tiles: int = 64,
@@ -53,7 +54,7 @@ class Engine:
         self.registry = registry
         self.threads = threads or usable_cpus()
         self.queue_tiles = queue_tiles
-        self.device = choose_device(platform, self.threads)
+        self.device = choose_device(platform, self.threads, precision=precision)
         self._memory = tile_memory_mb * 2**20
         self._batcher = Batcher(self.device.name)
         self._loading = Lock()
@@ -145,18 +146,24 @@ def _load(variant: Variant, kind: Kind, device: Device, memory: int) -> Graph:
 
     @cache
     def full_precision() -> Graph:
-        return load(full_file, full_content, None)
+        return load(full_file, full_content)
 
-    def load(file: ModelFile, content: bytes, fallback: Callable[[], Graph] | None) -> Graph:
+    def load(
+        file: ModelFile, content: bytes, fallback: Callable[[], Graph] | None = None, *, bf16_scale: int | None = None
+    ) -> Graph:
         try:
-            return Graph(content, device, most_pixels=most_pixels, full_precision=fallback)
+            return Graph(content, device, most_pixels=most_pixels, full_precision=fallback, bf16_scale=bf16_scale)
         except Exception as error:  # onnxruntime's exceptions share no base class
             path = variant.folder / file.file
             raise BrokenModelError(f"{path} cannot be run, export the model again: {error}") from error
 
-    if kind == "float" or files.fp16 is None or not device.half:
+    if kind == "float":  # 16-bit pictures: half precision has 11 bits of them, bfloat16 8
         graph = full_precision()
-    else:
+    elif device.half and files.fp16 is not None:
         graph = load(files.fp16, variant.read(files.fp16), full_precision)
+    elif device.bf16 and variant.entry.allows_bf16:
+        graph = load(full_file, full_content, bf16_scale=variant.scale)
+    else:
+        graph = full_precision()
     _log.info("loaded %s x%d (%s) on %s", variant.manifest.name, variant.scale, kind, graph.provider)
     return graph

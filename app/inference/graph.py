@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+import onnxruntime as ort
 
 from app.imaging.picture import Pixels
 from app.inference.device import Device
@@ -15,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 # What onnxruntime's providers say when memory runs out; it has no exception of its own for that.
 _OUT_OF_MEMORY = (
-    "Failed to allocate memory",
+    "Failed to allocate",
     "bad_alloc",
     "bad allocation",
     "out of memory",
@@ -50,14 +52,20 @@ class Graph:
         *,
         most_pixels: int,
         full_precision: Callable[[], Graph] | None = None,
+        bf16_scale: int | None = None,
     ) -> None:
         """``most_pixels``: input pixels that one run may take, all tiles of a batch together (a single tile
         may be larger). ``full_precision``: for a graph in half precision, where the same network in float32
-        is had from."""
-        self._session = device.session(model)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        is had from. ``bf16_scale``: compute in bfloat16, which has float32's range and needs no such resort; how many
+        times this network enlarges."""
+        bf16 = bf16_scale is not None
+        session = device.session(model, bf16=bf16)
+        self._session: ort.InferenceSession | None = session
+        self._bf16_scale = bf16_scale
+        self._open = partial(device.session, model if bf16 else b"", bf16=bf16)
+        self._outputs = [output.name for output in session.get_outputs()]
         self._full_precision = full_precision
-        self.provider: str = self._session.get_providers()[0]
+        self.provider: str = session.get_providers()[0]
         self.most_pixels = most_pixels
         self.batches = device.batches
 
@@ -69,12 +77,15 @@ class Graph:
         InferenceError.
         """
         try:
+            self._session = self._session or self._open()
             answers = self._session.run(self._outputs, {"image": pixels})
         except MemoryError as error:
-            raise DeviceOutOfMemoryError(f"No memory for a tile of {_shape(pixels)}.") from error
+            self._give_up_session()
+            raise _no_memory(pixels) from error.with_traceback(None)
         except Exception as error:  # onnxruntime's exceptions share no base class
+            self._give_up_session()
             if any(text in str(error) for text in _OUT_OF_MEMORY):
-                raise DeviceOutOfMemoryError(f"No memory for a tile of {_shape(pixels)}.") from error
+                raise _no_memory(pixels) from error.with_traceback(None)
             if any(text in str(error) for text in _LOST):
                 _log.error("onnxruntime lost the device: %s", error)
                 raise DeviceLostError("The GPU no longer answers: this process must be started anew.") from error
@@ -82,6 +93,9 @@ class Graph:
             raise InferenceError(f"The network failed on a tile of {_shape(pixels)}; the log says why.") from error
         named = dict(zip(self._outputs, answers, strict=True))
         upscaled: Pixels = named["upscaled"]
+        if self._is_stale(pixels, upscaled):
+            self._give_up_session()
+            raise _no_memory(pixels)
         if _is_finite(upscaled) and np.all(named.get("finite", True)):
             return upscaled
         if self._full_precision is None:
@@ -89,6 +103,25 @@ class Graph:
                 f"The network gave NaN or infinity on a tile of {_shape(pixels)}: its file is damaged or badly trained."
             )
         return self._full_precision().run(pixels)
+
+    def _give_up_session(self) -> None:
+        """After a failed run. In OpenVINO's session some layers are prepared for the new shape by then and others for
+        the one before: the next run failed too, of whatever size, for the memory that this one had lacked."""
+        if self._bf16_scale is not None:
+            self._session = None
+
+    def _is_stale(self, pixels: Pixels, upscaled: Pixels) -> bool:
+        """Whether that is the answer to the run before. OpenVINO with one thread, when it has no memory for a new
+        shape, says nothing and gives that."""
+        scale = self._bf16_scale
+        count, height, width, _ = pixels.shape
+        return scale is not None and upscaled.shape[:3] != (count, scale * height, scale * width)
+
+
+def _no_memory(pixels: Pixels) -> DeviceOutOfMemoryError:
+    """To be raised from an error without its traceback, which would keep a session that was given up in memory while
+    the tile is tried again in halves."""
+    return DeviceOutOfMemoryError(f"No memory for a tile of {_shape(pixels)}.")
 
 
 def _is_finite(pixels: Pixels) -> bool:

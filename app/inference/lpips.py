@@ -45,7 +45,7 @@ class Lpips:
             raise BrokenModelError(
                 f"{folder / told['file']} is not the file that its manifest describes: run chetko-export --lpips."
             )
-        return cls(content, choose_device("cpu", threads or usable_cpus()))
+        return cls(content, choose_device("cpu", threads or usable_cpus(), precision="float32"))
 
     def distance(self, first: Pixels, second: Pixels) -> float:
         """The distance of two pictures of one size, (H, W, 3) or (H, W) uint8, H and W at least 31: 0 for equal ones,

@@ -48,11 +48,6 @@ class Files(_Read):
     """As ``uint8``, computed in half precision. It carries a second output, ``finite`` (one bool, false if
     any value was NaN or infinite before the cast to bytes hid it), or it is taken at its word."""
 
-    @property
-    def precisions(self) -> list[str]:
-        """The number formats that this service may compute in."""
-        return ["float32"] if self.fp16 is None else ["float32", "float16"]
-
 
 class ScaleEntry(_Read):
     """One factor of a model."""
@@ -60,14 +55,29 @@ class ScaleEntry(_Read):
     parameters: Annotated[int, Field(ge=0)]
     multiply_adds_per_input_pixel: Annotated[int, Field(ge=0)]
     halo: Annotated[int, Field(ge=0)]
-    """Border in input pixels for which a tile equals the same region of the whole picture to <= 1 level."""
+    """Border in input pixels for which a tile equals the same region of the whole picture to <= 1 level (in bfloat16 to
+    <= 2)."""
     receptive_field_radius: Annotated[float, Field(ge=0)]
     opset: Annotated[int, Field(ge=1)]
     activation_bytes_per_input_pixel: Annotated[int, Field(ge=1)]
     """Peak of live activations while one tile runs in float32, divided by the tile's area."""
     files: Files
     """Other precisions than these (``int8``) may be there too; this service does not compute in them."""
+    precisions: dict[str, Any] = Field(default_factory=dict)
+    """Number format -> what was measured of it. ``bfloat16`` has no file of its own: that it stands here allows it for
+    ``uint8``."""
     measured: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def allows_bf16(self) -> bool:
+        """Whether 8-bit pictures may be computed in bfloat16 where that is faster."""
+        return "bfloat16" in self.precisions
+
+    @property
+    def served_precisions(self) -> list[str]:
+        """The number formats that this service may compute in."""
+        allowed = {"float32": True, "float16": self.files.fp16 is not None, "bfloat16": self.allows_bf16}
+        return [name for name, there in allowed.items() if there]
 
 
 class Manifest(_Read):

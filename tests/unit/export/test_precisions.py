@@ -138,6 +138,32 @@ def test_there_must_be_something_to_quantize(ground: tuple[Ground, Precision], t
         precisions.int8(network(2), tmp_path / "x.onnx", *ground)
 
 
+def test_bfloat16_is_measured_with_everything_rounded(graph: onnx.ModelProto, ground: tuple[Ground, Precision]) -> None:
+    kept = precisions.bfloat16(for_bytes(graph), *ground)
+    assert kept.path == ground[1].path, "it needs no file of its own"
+    image = ground[0].own["one-bit-noise"][0][:48, :48]
+    weights = [torch.tensor(numpy_helper.to_array(tensor)).bfloat16() for tensor in graph.graph.initializer]
+    features = (torch.tensor(image).permute(2, 0, 1)[None].float() / 255.0).bfloat16()
+    for index, weight in enumerate(weights):
+        features = F.conv2d(features.float(), weight.float(), padding=1).bfloat16()
+        features = F.leaky_relu(features, 0.1) if index < len(weights) - 1 else features
+    levels = (F.pixel_shuffle(features, 2).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).float().numpy().astype(int)
+    off = np.abs(kept.restore(image).astype(int) - levels)
+    in_full = np.abs(ground[1].restore(image).astype(int) - levels)
+    assert off.max() <= 1
+    assert off.mean() < in_full.mean() / 3
+
+
+def test_bfloat16_is_left_out_where_it_loses_too_much_or_gains_nothing(
+    graph: onnx.ModelProto, ground: tuple[Ground, Precision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LeftOutError, match="no convolution between"):
+        precisions.bfloat16(for_bytes(network(2)), *ground)
+    monkeypatch.setattr(precisions, "BFLOAT16_LEVELS", 0)
+    with pytest.raises(LeftOutError, match=r"it is off by \d levels on \S+, and 0 are let pass"):
+        precisions.bfloat16(for_bytes(graph), *ground)
+
+
 def test_half_precision_is_measured_as_pytorch_computes_it(
     graph: onnx.ModelProto, ground: tuple[Ground, Precision], tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.cpus import usable_cpus
+from app.inference.cpus import multiplies_bf16, usable_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,20 @@ def test_affinity_below_the_quota_counts(tmp_path: Path, monkeypatch: pytest.Mon
     _file(tmp_path / "proc/self/cgroup", "0::/\n")
     _file(tmp_path / "sys/fs/cgroup/cpu.max", "800000 100000")
     assert usable_cpus(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "multiplies"),
+    [
+        ("fpu avx512f avx512_bf16", True),
+        ("fpu amx_bf16 amx_tile", True),
+        ("fpu avx2 avx512f avx512_vnni", False),
+    ],
+)
+def test_bfloat16_is_among_the_instructions_or_not(tmp_path: Path, flags: str, multiplies: bool) -> None:
+    _file(tmp_path / "proc/cpuinfo", f"model name\t: Some EPYC\nflags\t\t: {flags}\n")
+    assert multiplies_bf16(tmp_path) is multiplies
+
+
+def test_where_nothing_tells_there_is_no_bfloat16(tmp_path: Path) -> None:
+    assert not multiplies_bf16(tmp_path)
