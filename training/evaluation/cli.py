@@ -11,7 +11,7 @@ from training.checkpoint import CheckpointError
 from training.evaluation.datasets import DatasetError, examples_of
 from training.evaluation.lpips import distance
 from training.evaluation.measure import Row, means, measure, published_rows
-from training.evaluation.methods import BICUBIC, bicubic, method_named, shipped_names
+from training.evaluation.methods import BICUBIC, bicubic, methods_named, shipped_names
 from training.evaluation.page import Page
 from training.evaluation.report import as_csv, as_json, as_markdown, as_table
 from training.weights import WeightsError
@@ -62,7 +62,7 @@ def evaluate(options: argparse.Namespace, page: Page) -> list[Row]:
     names += [name for name in shipped_names() if options.shipped and name not in (*names, BICUBIC)]
     rows: list[Row] = []
     for scale in dict.fromkeys(options.scale):
-        methods = [bicubic(scale), *(method_named(name, scale) for name in names)]
+        methods = [bicubic(scale), *methods_named(names, scale)]
         for folder in options.data:
             place = TEXT if folder == Path("text") and not folder.exists() else folder
             examples = examples_of(place, scale)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.checkpoint import CheckpointError, load_checkpoint, network_of
@@ -51,6 +53,16 @@ def method_named(name: str, scale: int) -> Method:
     if (SHIPPED / name).is_dir() and path.parent == Path():
         return _folder(SHIPPED / name, scale)
     raise CheckpointError(f"{name} does not exist, and is none of {', '.join([BICUBIC, *shipped_names(), *CLASSICAL])}")
+
+
+def methods_named(names: Sequence[str], scale: int) -> list[Method]:
+    """``method_named`` of each; two that would bear one name, such as checkpoints of one run, bear their paths."""
+    found = [method_named(name, scale) for name in names]
+    times = Counter(method.name for method in found)
+    return [
+        method if times[method.name] == 1 else replace(method, name=name, title=name)
+        for name, method in zip(names, found, strict=True)
+    ]
 
 
 def shipped_names() -> list[str]:

@@ -65,6 +65,17 @@ def test_a_checkpoint_is_measured_too(photos: Path, tmp_path: Path, capsys: pyte
     assert "enlarges x2, not x4" in capsys.readouterr().err
 
 
+def test_checkpoints_of_one_run_have_a_row_each(photos: Path, tmp_path: Path) -> None:
+    network = Fast(2, 2, 4)
+    paths = [str(tmp_path / "mine" / name) for name in ("step-00000001.pt", "step-00000002.pt")]
+    for path in paths:
+        state = {"network": "fast", "network_options": network.options, "ema": network.state_dict()}
+        save_checkpoint(Path(path), state)
+    assert main([*paths, "--data", str(photos), "-o", str(tmp_path / "rows.json"), "--scale", "2"]) == 0
+    for path in paths:
+        assert mean(tmp_path / "rows.json", path)["title"] == path
+
+
 def small_set5(folder: Path) -> Path:
     """A set with the name of a published one: a colour picture and a grey one."""
     for name in ("HR", "LR_x4"):
