@@ -15,13 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from training.evaluation.classical.luma import Patches, Plane, back_project, on_luma, resize
+from training.evaluation.classical.luma import Learned, Patches, Plane, back_project, kept, on_luma, resize
 from training.evaluation.restore import Restorer
 
 REACH = {2: 9, 4: 15}
@@ -36,19 +34,10 @@ QUIET = 12.0
 """Length of a band-passed patch under which nothing is predicted, in levels."""
 LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)
 
-Learned = dict[str, npt.NDArray[np.float32]]
-
-
-def file(scale: int) -> Path:
-    """What was learned for ``scale``."""
-    return Path(__file__).with_name(f"kim_x{scale}.npz")
-
 
 def kim(scale: int) -> Restorer:
     """The method, with what ``learned`` keeps."""
-    with np.load(file(scale)) as stored:
-        learned = {name: stored[name].astype(np.float32) for name in stored.files}
-    return on_luma(partial(_enlarge, learned=learned), scale)
+    return on_luma(partial(_enlarge, learned=kept("kim", scale)), scale)
 
 
 def learn(pairs: Sequence[tuple[Plane, Plane]], scale: int) -> Learned:

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from training.evaluation.classical import kim, scsr
-from training.evaluation.classical.luma import WEIGHTS, Plane, resize
+from training.evaluation.classical.luma import WEIGHTS, Learned, Plane, file, resize
 from training.pack import Pack
 from training.resize import shrink
 
@@ -43,12 +42,12 @@ def main() -> None:
     for scale in (2, 4):
         pairs = list(planes(pack, scale))
         if "kim" in options.methods:
-            save(kim.learn([(resize(small, sharp.shape), sharp) for small, sharp in pairs], scale), kim.file(scale))
+            save(kim.learn([(resize(small, sharp.shape), sharp) for small, sharp in pairs], scale), file("kim", scale))
         if "scsr" in options.methods:
-            save(scsr.learn(pairs, scale), scsr.file(scale))
+            save(scsr.learn(pairs, scale), file("scsr", scale))
 
 
-def save(arrays: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
+def save(arrays: Learned, path: Path) -> None:
     """Stored as float16, half the size; computed with in float32."""
     np.savez_compressed(path, **{name: array.astype(np.float16) for name, array in arrays.items()})
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")

@@ -1,8 +1,10 @@
-"""What the classical methods share: luma alone is restored, in patches, and must shrink to the given picture again."""
+"""What the classical methods share: luma alone is restored, in patches, and must shrink to the given picture again;
+what was learned is kept beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +16,23 @@ from training.resize import axis_weights, matlab_resize
 Plane = npt.NDArray[np.float32]
 """(H, W) luma of BT.601 in studio range, 16..235, not rounded."""
 
+Learned = dict[str, npt.NDArray[np.float32]]
+"""What a method learned, by its own names."""
+
 WEIGHTS = np.array([65.481, 128.553, 24.966], np.float32) / 255
 GREY_OF_LUMA = 255 / 219
 """By how much red, green and blue change together when luma changes by 1."""
+
+
+def file(method: str, scale: int) -> Path:
+    """Where what ``method`` learned for ``scale`` is kept."""
+    return Path(__file__).with_name(f"{method}_x{scale}.npz")
+
+
+def kept(method: str, scale: int) -> Learned:
+    """What ``method`` learned for ``scale``."""
+    with np.load(file(method, scale)) as stored:
+        return {name: stored[name].astype(np.float32) for name in stored.files}
 
 
 def on_luma(enlarge: Callable[[Plane, int], Plane], scale: int) -> Restorer:

@@ -14,13 +14,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from training.evaluation.classical.luma import Patches, Plane, back_project, on_luma, resize
+from training.evaluation.classical.luma import Learned, Patches, Plane, back_project, kept, on_luma, resize
 from training.evaluation.restore import Restorer
 
 EDGE = 3
@@ -37,19 +35,10 @@ QUIET = 1.5
 FILTERS = (np.array([-1, 0, 1], np.float32), np.array([1, 0, -2, 0, 1], np.float32))
 """First and second derivative, along rows and along columns (section III-B)."""
 
-Learned = dict[str, npt.NDArray[np.float32]]
-
-
-def file(scale: int) -> Path:
-    """What was learned for ``scale``."""
-    return Path(__file__).with_name(f"scsr_x{scale}.npz")
-
 
 def scsr(scale: int) -> Restorer:
     """The method, with what ``learned`` keeps."""
-    with np.load(file(scale)) as stored:
-        learned = {name: stored[name].astype(np.float32) for name in stored.files}
-    return on_luma(partial(_enlarge, learned=learned), scale)
+    return on_luma(partial(_enlarge, learned=kept("scsr", scale)), scale)
 
 
 def learn(pairs: Sequence[tuple[Plane, Plane]], scale: int) -> Learned:
