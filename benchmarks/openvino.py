@@ -25,7 +25,7 @@ from app.inference.manifest import Manifest
 from app.inference.registry import SHIPPED, Registry, Variant
 from app.inference.upscale import upscale
 from benchmarks.pictures import photo
-from model_export.pictures import graphics, one_bit_noise, text, uniform_noise
+from model_export.pictures import proving_set
 from training.evaluation.datasets import examples_of
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "shared" / "benchmarks"
@@ -81,32 +81,32 @@ class Bench:
     def compare(self, manifest: Manifest, scale: int, sets: Sequence[str], *, edge: int, rounds: int) -> Comparison:
         ways = [(engine, engine.registry.find(manifest.name, scale)) for engine in (self.exact, self.quick)]
         scores: dict[str, tuple[float, float]] = {}
-        levels: dict[str, int] = {}
+        apart: dict[str, int] = {}
         between = float("inf")
         for name in sets:
             found = []
             for example in examples_of(BENCHMARKS / name, scale):
                 small = example.small if example.small.ndim == 3 else example.small[:, :, np.newaxis]
-                made = [_enlarged(small, *way) for way in ways]
+                made = [enlarged(small, *way) for way in ways]
                 sharp = example.large if example.large.ndim == 3 else example.large[:, :, np.newaxis]
                 sharp = sharp[: made[0].shape[0], : made[0].shape[1]]
                 found.append([psnr(*(shaved(luma(each), scale) for each in (sharp, one))) for one in made])
-                levels[name] = max(levels.get(name, 0), _levels(*made))
+                apart[name] = max(apart.get(name, 0), levels(*made))
                 between = min(between, _decibels(*made))
             exact, quick = np.mean(found, axis=0)
             scores[name] = float(exact), float(quick)
-        for kind, picture in _hard().items():
-            levels[kind] = _levels(*(_enlarged(picture, *way) for way in ways))
+        for kind, picture in proving_set([]).items():
+            apart[kind] = levels(*(enlarged(picture, *way) for way in ways))
         seams = tuple(
             max(
-                _levels(_enlarged(picture, *way), _enlarged(picture, *way, tile=TILE))
-                for picture in (np.asarray(photo(300, 200)), *_hard().values())
+                levels(enlarged(picture, *way), enlarged(picture, *way, tile=TILE))
+                for picture in (np.asarray(photo(300, 200)), *proving_set([]).values())
             )
             for way in ways
         )
         took = list(self._rounds(ways, edge, rounds))
         return Comparison(
-            manifest.name, scale, ways[0][1].entry.allows_bf16, scores, levels, between, (seams[0], seams[1]),
+            manifest.name, scale, ways[0][1].entry.allows_bf16, scores, apart, between, (seams[0], seams[1]),
             (statistics.median(one for one, _ in took), statistics.median(other for _, other in took)),
             statistics.median(one / other for one, other in took),
         )  # fmt: skip
@@ -135,18 +135,14 @@ def _allowing(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"scales": scales})
 
 
-def _hard() -> dict[str, Pixels]:
-    return {
-        "text": text(), "graphics": graphics(), "uniform noise": uniform_noise(), "1-bit noise": one_bit_noise(),
-    }  # fmt: skip
-
-
-def _enlarged(pixels: Pixels, engine: Engine, variant: Variant, *, tile: int | None = None) -> Pixels:
+def enlarged(pixels: Pixels, engine: Engine, variant: Variant, *, tile: int | None = None) -> Pixels:
+    """``pixels``, (H, W, C), by the service's own path, in tiles of ``tile`` kept pixels if told."""
     picture = Picture(np.ascontiguousarray(pixels), None, "png")
     return np.concatenate(list(upscale(picture, variant, engine, tile=tile).bands()))
 
 
-def _levels(one: Pixels, other: Pixels) -> int:
+def levels(one: Pixels, other: Pixels) -> int:
+    """The largest difference of two 8-bit pictures in any value."""
     return int(np.abs(one.astype(np.int16) - other).max())
 
 

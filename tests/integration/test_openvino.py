@@ -24,13 +24,13 @@ import pytest
 from PIL import Image
 
 from app.imaging.likeness import psnr
-from app.imaging.picture import Picture, Pixels
+from app.imaging.picture import Pixels
 from app.inference.cpus import multiplies_bf16
 from app.inference.device import OPENVINO
 from app.inference.engine import Engine
 from app.inference.registry import Registry, model_folders
-from app.inference.upscale import upscale
-from model_export.pictures import graphics, one_bit_noise, text, uniform_noise
+from benchmarks.openvino import enlarged, levels
+from model_export.pictures import proving_set
 from tests.integration.http.live import real_server
 
 ROOT = Path(__file__).parents[2]
@@ -66,19 +66,11 @@ def dog(height: int, width: int) -> Pixels:
 
 
 def pictures() -> dict[str, Pixels]:
-    return {
-        "photo": dog(150, 201), "text": text(), "graphics": graphics(), "uniform noise": uniform_noise(),
-        "1-bit noise": one_bit_noise(),
-    }  # fmt: skip
+    return {"photo": dog(150, 201)} | proving_set([])
 
 
-def enlarged(pixels: Pixels, engine: Engine, name: str, scale: int, *, tile: int | None = None) -> Pixels:
-    picture = Picture(np.ascontiguousarray(pixels), None, "png")
-    return np.concatenate(list(upscale(picture, engine.registry.find(name, scale), engine, tile=tile).bands()))
-
-
-def levels(one: Pixels, other: Pixels) -> int:
-    return int(np.abs(one.astype(np.int32) - other).max())
+def made(pixels: Pixels, engine: Engine, name: str, scale: int, *, tile: int | None = None) -> Pixels:
+    return enlarged(pixels, engine, engine.registry.find(name, scale), tile=tile)
 
 
 @needs_openvino
@@ -97,33 +89,33 @@ def test_the_shipped_models_run_on_it(quick: Engine) -> None:
 @pytest.mark.parametrize(("name", "scale"), ALLOWED)
 def test_it_is_near_float32_and_has_no_seams(exact: Engine, quick: Engine, name: str, scale: int) -> None:
     for kind, picture in pictures().items():
-        whole = enlarged(picture, quick, name, scale)
-        reference = enlarged(picture, exact, name, scale)
+        whole = made(picture, quick, name, scale)
+        reference = made(picture, exact, name, scale)
         assert levels(whole, reference) <= 8, kind
         assert psnr(whole.astype(float), reference.astype(float)) > 50, kind
         for tile in (40, 64):
-            assert levels(enlarged(picture, quick, name, scale, tile=tile), whole) <= 2, kind
+            assert levels(made(picture, quick, name, scale, tile=tile), whole) <= 2, kind
 
 
 @needs_openvino
 def test_16_bit_pictures_are_exact(exact: Engine, quick: Engine) -> None:
     deep = dog(90, 120).astype(np.uint16) * 257
-    np.testing.assert_array_equal(enlarged(deep, quick, "fast", 2), enlarged(deep, exact, "fast", 2))
+    np.testing.assert_array_equal(made(deep, quick, "fast", 2), made(deep, exact, "fast", 2))
 
 
 @needs_openvino
 def test_pictures_at_once_are_the_pictures_alone(quick: Engine) -> None:
     cut = [dog(height, width) for height, width in ((90, 120), (64, 64), (33, 150), (120, 90))]
-    alone = [enlarged(each, quick, "fast", 4) for each in cut]
+    alone = [made(each, quick, "fast", 4) for each in cut]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda number: enlarged(cut[number % 4], quick, "fast", 4), range(32)))
+        together = list(pool.map(lambda number: made(cut[number % 4], quick, "fast", 4), range(32)))
     for number, each in enumerate(together):
         np.testing.assert_array_equal(each, alone[number % 4])
 
 
 @needs_openvino
 def test_nothing_spins_between_two_pictures(quick: Engine) -> None:
-    enlarged(dog(200, 200), quick, "fast", 4)
+    made(dog(200, 200), quick, "fast", 4)
     time.sleep(0.3)
     began = time.process_time()
     time.sleep(1)
@@ -134,7 +126,7 @@ def test_nothing_spins_between_two_pictures(quick: Engine) -> None:
 def test_service_and_command_line_give_the_same_bytes_and_float32_can_be_asked_for(tmp_path: Path) -> None:
     source = tmp_path / "photo.png"
     Image.fromarray(dog(300, 400)).save(source)
-    made = {}
+    results = {}
     for precision in ("auto", "float32"):
         target = tmp_path / f"{precision}.png"
         told = subprocess.run(
@@ -142,14 +134,14 @@ def test_service_and_command_line_give_the_same_bytes_and_float32_can_be_asked_f
             env=os.environ | {"CHETKO_PRECISION": precision, "CHETKO_PLATFORM": "cpu"},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        made[precision] = target.read_bytes()
+        results[precision] = target.read_bytes()
         assert f"provider {OPENVINO if precision == 'auto' else 'CPUExecutionProvider'}" in told.stdout
         with real_server(CHETKO_PRECISION=precision, CHETKO_PLATFORM="cpu") as server:
             answer = httpx.post(
                 f"{server.url}/v1/upscale", params={"scale": 4}, files={"image": source.read_bytes()}, timeout=120
             )
-        assert answer.content == made[precision]
-    quick, exact = (np.asarray(Image.open(io.BytesIO(made[each]))) for each in ("auto", "float32"))
+        assert answer.content == results[precision]
+    quick, exact = (np.asarray(Image.open(io.BytesIO(results[each]))) for each in ("auto", "float32"))
     assert 0 < levels(quick, exact) <= 8
 
 

@@ -10,8 +10,6 @@ redis.call('ZREMRANGEBYSCORE', K.deaths, '-inf', whole(time - C.deaths_remembere
 local gone = {}
 for _, worker in ipairs(dead) do
   gone[worker] = true
-  redis.call('ZREM', K.workers, worker)
-  redis.call('DEL', K.worker .. worker)
 end
 
 local function deaths_of_others(id)
@@ -34,25 +32,20 @@ local function put_last(parts, task)
   end
 end
 
-local running = redis.call('HGETALL', K.running)
-for index = 1, #running, 2 do
-  local task, worker = running[index], running[index + 1]
-  if gone[worker] then
-    local parts = parse(task)
-    redis.call('HDEL', K.running, task)
-    redis.call('DEL', K.arq_in_progress .. task)
-    local deaths = 0
-    if is_wanted(parts) then
-      deaths = redis.call('HINCRBY', K.job .. parts.id, 'deaths:' .. parts.name, 1)
-      redis.call('ZADD', K.deaths, whole(time), task .. ' ' .. deaths)
-      local most = deaths_of_others(parts.id) >= deaths - 1 and C.most_deaths_among_others or C.most_deaths
-      if deaths >= most then
-        fail(parts.id, 'set_aside', C.set_aside)
-      else
-        put_last(parts, task)
-      end
+for _, freed in ipairs(dismiss(gone)) do
+  local worker, task = freed[1], freed[2]
+  local parts = parse(task)
+  local deaths = 0
+  if is_wanted(parts) then
+    deaths = redis.call('HINCRBY', K.job .. parts.id, 'deaths:' .. parts.name, 1)
+    redis.call('ZADD', K.deaths, whole(time), task .. ' ' .. deaths)
+    local most = deaths_of_others(parts.id) >= deaths - 1 and C.most_deaths_among_others or C.most_deaths
+    if deaths >= most then
+      fail(parts.id, 'set_aside', C.set_aside)
+    else
+      put_last(parts, task)
     end
-    told[#told + 1] = {worker, task, deaths}
   end
+  told[#told + 1] = {worker, task, deaths}
 end
 return told

@@ -195,3 +195,23 @@ local function start(id)
   redis.call('ZADD', K.waiting, first, id)
   redis.call('SADD', K.unfinished .. read(id, 'owner')[1], id)
 end
+
+-- Forgets workers, a set by name, and frees the tasks that they had begun: others may take them. Returns for each of
+-- the tasks {worker, task}.
+local function dismiss(workers)
+  for worker in pairs(workers) do
+    redis.call('ZREM', K.workers, worker)
+    redis.call('DEL', K.worker .. worker)
+  end
+  local freed = {}
+  local running = redis.call('HGETALL', K.running)
+  for index = 1, #running, 2 do
+    local task, worker = running[index], running[index + 1]
+    if workers[worker] then
+      redis.call('HDEL', K.running, task)
+      redis.call('DEL', K.arq_in_progress .. task)
+      freed[#freed + 1] = {worker, task}
+    end
+  end
+  return freed
+end
