@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -77,15 +78,20 @@ def start_s3(place: Path, *, corrected: bool = True) -> Iterator[S3Server]:
 
 @contextmanager
 def _front(server: str) -> Iterator[str]:
-    """Passes requests on, and corrects one fault of rclone's server (1.75; its library's pull request 121): it answers
-    a range with 200 where the protocol wants 206, and obstore rightly refuses that."""
+    """Passes requests on, and corrects two faults of rclone's server (1.75). It answers a range with 200 where the
+    protocol wants 206 (its library's pull request 121), and obstore rightly refuses that. And while an object is being
+    replaced there is none for a moment, where S3 has the old one or the new one: here one request for an object waits
+    for the other."""
+    busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     class Front(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def relay(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            with closing(http.client.HTTPConnection(server, timeout=60)) as connection:
+            path, _, query = self.path.partition("?")
+            alone = nullcontext() if "partNumber=" in query else busy[path]  # parts replace nothing yet
+            with alone, closing(http.client.HTTPConnection(server, timeout=60)) as connection:
                 # Host and everything else that is signed stays as it is.
                 connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                 for name, value in self.headers.items():
