@@ -22,7 +22,7 @@ from app.api.problems import (
     declare,
 )
 from app.api.service import Service, service_of
-from app.api.upload import FIELD, boundary_of, receive_upload
+from app.api.upload import body_of_a_picture, boundary_of, receive_upload
 from app.imaging.picture import Pixels
 from app.inference.evaluate import Evaluation, Restored, evaluate
 from app.inference.registry import Registry, Variant
@@ -86,29 +86,11 @@ class EvaluationDocument(BaseModel):
     methods: list[MethodDocument] = Field(description="Bicubic first, then the models in the order asked for.")
 
 
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {"type": "string", "format": "binary", "description": "A sharp picture, not too large."}
-                    },
-                }
-            }
-        },
-    }
-}
-
-
 @router.post(
     "/v1/evaluations",
     operation_id="evaluations-create",
     summary="Measure the models on a picture",
-    openapi_extra=_BODY,
+    openapi_extra=body_of_a_picture("A sharp picture, not too large."),
     responses=declare(
         *PICTURE_SENT,
         RateLimitedProblem,

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -26,6 +26,13 @@ from app.api.spool import IN_MEMORY_BYTES, open_spool
 
 FIELD = "image"
 _EXAMPLE = "for instance: curl -F image=@photo.jpg"
+
+
+def body_of_a_picture(description: str) -> dict[str, Any]:
+    """What OpenAPI is told of a body that ``receive_upload`` reads; ``description`` tells which pictures."""
+    part = {"type": "string", "format": "binary", "description": description}
+    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: part}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 @dataclass(frozen=True, slots=True)

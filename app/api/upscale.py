@@ -34,7 +34,7 @@ from app.api.problems import (
 from app.api.service import Finished, Service, disconnected, service_of
 from app.api.spool import IN_MEMORY_BYTES, open_spool
 from app.api.submission import IDEMPOTENCY, Received, jobs_of, look, reserved, submit
-from app.api.upload import FIELD, boundary_of, receive_upload
+from app.api.upload import body_of_a_picture, boundary_of, receive_upload
 from app.imaging.formats import FORMATS
 from app.inference.course import check_options
 from app.jobs import Job
@@ -48,27 +48,6 @@ PATIENT_SECONDS = 60
 PATIENT_PIXELS = 16_000_000
 """Results up to here are waited for when CHETKO_SYNC_MAX_OUTPUT_PIXELS is smaller: then the queue only stands in for
 this process."""
-
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF or HEIC.",
-                        }
-                    },
-                }
-            }
-        },
-    }
-}
 
 _PICTURE: dict[int | str, dict[str, Any]] = {
     202: {
@@ -113,7 +92,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     summary="Enlarge a picture",
     status_code=200,  # FastAPI would look for it in PictureResponse's signature
     response_class=PictureResponse,
-    openapi_extra=_BODY,
+    openapi_extra=body_of_a_picture("PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF or HEIC."),
     responses={
         **_PICTURE,
         **declare(
