@@ -79,11 +79,11 @@ class Settings(BaseSettings):
         "auto",
         description="Where models run: gpu refuses to start without one, auto takes a GPU if there is one.",
     )
-    precision: Literal["auto", "float32"] = Field(
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Numbers that models compute in: auto takes half precision on a GPU, and bfloat16 with "
-        "chetko[openvino] on a processor that multiplies it, for models whose manifests allow it. float32 is exact "
-        "everywhere.",
+        "chetko[openvino] on a processor that, measured at start, multiplies it faster, for models whose manifests "
+        "allow it. float32 is exact everywhere. bfloat16 takes it unmeasured, and refuses to start where it cannot.",
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads for one model run; unset takes what the cgroup allows."

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Literal
 
 import onnxruntime as ort
 
-from app.inference.cpus import multiplies_bf16
+from app.inference import openvino
 from app.inference.errors import PlatformUnavailableError
 
 Platform = Literal["auto", "cpu", "gpu"]
-Precision = Literal["auto", "float32"]
-OPENVINO = "OpenVINOExecutionProvider"
+Precision = Literal["auto", "float32", "bfloat16"]
 
 # Failures arrive as exceptions with the same text: the lines that onnxruntime also writes to stderr help
 # nobody.
@@ -71,7 +69,7 @@ class Device:
         # All sessions draw from one arena. With one arena each, four sessions kept 690 MB after 80 shapes,
         # with one 290 MB. Without any arena every run pays for fresh pages: 1.8 times the time.
         options.add_session_config_entry("session.use_env_allocators", "1")
-        providers: list[Any] = [(OPENVINO, _openvino(self.threads)) if bf16 else (self.provider, self.options)]
+        providers: list[Any] = [openvino.provider(self.threads) if bf16 else (self.provider, self.options)]
         if bf16 or self.provider != "CPUExecutionProvider":
             providers.append("CPUExecutionProvider")
         return ort.InferenceSession(model, options, providers=providers)
@@ -80,13 +78,18 @@ class Device:
 def choose_device(platform: Platform, threads: int, *, precision: Precision = "auto") -> Device:
     """The device for ``platform``: ``gpu`` refuses without one, ``auto`` takes a GPU where there is one.
 
-    With ``precision`` float32 everything is computed in float32, else in what is faster there.
-    Raises PlatformUnavailableError with what to install instead.
+    With ``precision`` float32 everything is computed in float32, with bfloat16 on the CPU in OpenVINO's bfloat16
+    (8-bit pictures, by models that allow it) even where float32 would be faster, with auto in what is faster there.
+    Raises PlatformUnavailableError with what to install or set instead.
     """
     ort.set_default_logger_severity(_SILENT)
     _register_arena()
     if platform == "cpu":
         return _cpu(threads, precision, "The platform cpu was chosen")
+    if precision == "bfloat16":
+        if platform == "gpu":
+            raise PlatformUnavailableError("bfloat16 is computed on the CPU: set CHETKO_PRECISION to auto or float32.")
+        return _cpu(threads, precision, "bfloat16 is computed there")
     trouble = _cuda_trouble()
     if trouble is not None and platform == "gpu":
         raise PlatformUnavailableError(f"{trouble}, or choose the platform cpu.")
@@ -129,45 +132,33 @@ def _cpu(threads: int, precision: Precision, why: str) -> Device:
 
 
 def _bf16(precision: Precision) -> tuple[bool, str]:
-    """Whether OpenVINO is here and faster than onnxruntime's own provider, and ``Device.numbers``.
+    """Whether OpenVINO computes in bfloat16 here, and ``Device.numbers``.
 
-    In float32 it is not: then everything stays with the provider whose answers every other installation gives.
+    In float32 it is no faster than onnxruntime's own provider: then everything stays with the provider whose answers
+    every other installation gives.
     """
-    if OPENVINO not in ort.get_available_providers():
+    taken = "in bfloat16 by OpenVINO where a model allows it"
+    if precision == "bfloat16":
+        if trouble := openvino.trouble():
+            raise PlatformUnavailableError(f"There is no bfloat16: {trouble}. Set CHETKO_PRECISION to auto or float32.")
+        return True, f"{taken}, as CHETKO_PRECISION says"
+    if not openvino.installed():
         return False, ""
     if precision == "float32":
         return False, "in float32 as CHETKO_PRECISION says"
-    if not multiplies_bf16():
-        return False, "in float32 without OpenVINO: this processor has no instructions for bfloat16"
-    # That the provider is installed does not say that its libraries can be loaded: as with CUDA, a session without
-    # them quietly gets the CPU.
-    try:
-        probe = ort.InferenceSession(_IDENTITY, providers=[(OPENVINO, _openvino(1)), "CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        return False, f"in float32 since OpenVINO does not work ({error})"
-    if probe.get_providers()[0] != OPENVINO:
-        return False, "in float32 since OpenVINO's libraries cannot be loaded"
-    return True, "in bfloat16 by OpenVINO where a model allows it"
-
-
-def _openvino(threads: int) -> dict[str, str]:
-    """Options of its provider for bfloat16."""
-    config = {
-        "INFERENCE_PRECISION_HINT": "bf16",
-        # Pinned, the threads of every process would sit on the same first cores.
-        "ENABLE_CPU_PINNING": "NO",
-        # What it has prepared for a shape it keeps, 5,000 entries of a session unless told: 0.4 MB for each shape of
-        # `fast`. A shape that comes back after others have pushed it out takes half a millisecond more.
-        "CPU_RUNTIME_CACHE_CAPACITY": "32",
-    }
-    return {"device_type": "CPU", "num_of_threads": str(threads), "load_config": json.dumps({"CPU": config})}
+    if trouble := openvino.trouble():
+        return False, f"in float32 without OpenVINO: {trouble}"
+    took = openvino.time_beside_float32()
+    if took > openvino.WORTH_IT:
+        return False, f"in float32 without OpenVINO: bfloat16 takes {took:.1f} times as long on this processor"
+    return True, taken
 
 
 def _cuda_trouble() -> str | None:
     """What keeps onnxruntime from using a GPU, and what to do about it; None if it can."""
     available = ort.get_available_providers()
     if "CUDAExecutionProvider" not in available:
-        extra = "openvino" if OPENVINO in available else "cpu"
+        extra = "openvino" if openvino.installed() else "cpu"
         return f"This installation's onnxruntime cannot use a GPU: install chetko[gpu] in place of chetko[{extra}]"
     # The wheels of the extra gpu bring CUDA and cuDNN as Python packages, where no loader looks by itself.
     ort.preload_dlls()

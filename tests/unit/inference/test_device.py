@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,14 @@ from unittest.mock import Mock
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper
 
-from app.inference.device import OPENVINO, choose_device
+from app.inference import openvino
+from app.inference.device import Platform, choose_device
 from app.inference.engine import Engine
-from app.inference.errors import DeviceOutOfMemoryError
+from app.inference.errors import DeviceOutOfMemoryError, PlatformUnavailableError
 from app.inference.graph import Graph
+from app.inference.openvino import OPENVINO
 from app.inference.registry import Registry
 from tests import models
 
@@ -25,7 +29,7 @@ Sessions = list[tuple[Any, ...]]
 
 @pytest.fixture
 def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
-    """onnxruntime with OpenVINO, on a processor that multiplies bfloat16."""
+    """onnxruntime with OpenVINO, on a processor that multiplies bfloat16 in half the time."""
     made: Sessions = []
 
     def session(*_: Any, providers: list[Any], **__: Any) -> Any:
@@ -36,7 +40,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: [OPENVINO, "CPUExecutionProvider"])
     monkeypatch.setattr(ort, "InferenceSession", session)
-    monkeypatch.setattr("app.inference.device.multiplies_bf16", lambda: True)
+    monkeypatch.setattr(openvino, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(openvino, "time_beside_float32", lambda: 0.5)
     return made
 
 
@@ -73,10 +78,62 @@ def test_float32_can_be_asked_for(sessions: Sessions) -> None:
 
 
 def test_a_processor_without_bfloat16_keeps_onnxruntime(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.inference.device.multiplies_bf16", lambda: False)
+    monkeypatch.setattr(openvino, "multiplies_bf16", lambda: False)
     device = choose_device("cpu", 2)
     assert not device.bf16
     assert "in float32 without OpenVINO: this processor has no instructions for bfloat16. " in device.sentence()
+
+
+@pytest.mark.parametrize(("took", "taken"), [(0.4, True), (0.89, True), (0.95, False), (1.8, False)])
+def test_a_processor_that_multiplies_it_slowly_keeps_onnxruntime(
+    sessions: Sessions, took: float, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "time_beside_float32", lambda: took)
+    device = choose_device("cpu", 2)
+    assert device.bf16 is taken
+    told = f"in float32 without OpenVINO: bfloat16 takes {took:.1f} times as long on this processor. "
+    assert (told in device.sentence()) is not taken
+
+
+@pytest.mark.parametrize("platform", ["cpu", "auto"])
+def test_bfloat16_that_is_asked_for_is_not_measured(
+    sessions: Sessions, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "time_beside_float32", lambda: pytest.fail("not asked for"))
+    device = choose_device(platform, 2, precision="bfloat16")
+    assert (device.name, device.bf16) == ("cpu", True)
+    assert "2 threads, in bfloat16 by OpenVINO where a model allows it, as CHETKO_PRECISION says. " in device.sentence()
+
+
+def test_bfloat16_that_cannot_be_had_is_refused(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PlatformUnavailableError, match="computed on the CPU: set CHETKO_PRECISION to auto or float32"):
+        choose_device("gpu", 2, precision="bfloat16")
+    monkeypatch.setattr(openvino, "multiplies_bf16", lambda: False)
+    with pytest.raises(PlatformUnavailableError, match=r"no instructions for bfloat16\. Set CHETKO_PRECISION to auto"):
+        choose_device("cpu", 2, precision="bfloat16")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(PlatformUnavailableError, match=r"not installed \(chetko\[openvino\]\)"):
+        choose_device("cpu", 2, precision="bfloat16")
+
+
+def test_what_is_measured_is_the_convolutions_of_fast() -> None:
+    """The bytes are those that onnx makes of the description, and all that they do is done when they are loaded or in
+    the convolutions."""
+    channels, edge = openvino.CHANNELS, openvino.EDGE
+    weights = helper.make_tensor("v", TensorProto.FLOAT, [1], [1 / (9 * channels)])
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["w"], value=weights)]
+    names = ["x", "0", "1", "2", "y"]
+    nodes += [
+        helper.make_node("Conv", [given, "w"], [made], pads=[1, 1, 1, 1]) for given, made in itertools.pairwise(names)
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, edge, edge]) for name in "xy"]
+    shape = helper.make_tensor("s", TensorProto.INT64, [4], [channels, channels, 3, 3])
+    graph = helper.make_graph(nodes, "p", ends[:1], ends[1:], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert model.SerializeToString() == openvino.CONVOLUTIONS
+    ran = ort.InferenceSession(openvino.CONVOLUTIONS, providers=["CPUExecutionProvider"])
+    (made,) = ran.run(None, {"x": np.ones((1, channels, edge, edge), np.float32)})
+    np.testing.assert_allclose(made[0, :, 4:-4, 4:-4], 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(
