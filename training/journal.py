@@ -105,7 +105,7 @@ def _left(done: float, spent: float) -> str:
 
 
 def _line(epochs: int | None, done: float, row: dict[str, Any]) -> str:
-    place = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}" if epochs else f"{done:4.0%} of the time"
+    place = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}" if epochs else f"{done:4.0%} of the run"
     parts = [place, f"step {row['step']}", f"loss {row['loss']:.5g}"]
     if "adversarial" in row:
         parts.append(f"adversarial {row['adversarial']:.3f}  discriminator {row['discriminator']:.3f} "

@@ -103,8 +103,8 @@ OPTIONS: tuple[Option, ...] = (
            "--learning-rate-epochs; cosine: it falls to zero at the end of the run", choices=("step", "cosine")),
     Option("learning-rate-decay", _RUN, float, 0.5, "factor of the step schedule", "FACTOR", above=0, at_most=1),
     Option("learning-rate-epochs", _RUN, int, 75, "epochs between two steps of the schedule", "N", at_least=1),
-    Option("time-limit", _RUN, float, None, "end within this time; epochs and schedule fit themselves to it", "SECONDS",
-           above=0),
+    Option("time-limit", _RUN, float, None, "end within this time, or after --epochs if they come first; stages and "
+           "schedule fit themselves to it", "SECONDS", above=0),
     Option("clip-gradients", _RUN, float, 0.0, "largest norm of the generator's gradient, in units of the loss; "
            "0: never clipped", "NORM", at_least=0),
     Option("ema", _RUN, float, 0.999, "decay of the averaged weights, which are measured and exported", "DECAY",
