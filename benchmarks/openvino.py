@@ -105,7 +105,7 @@ class Bench:
             )
             for way in ways
         )
-        took = list(self._rounds(ways, edge, rounds))
+        took = list(self.rounds(ways, edge, rounds))
         return Comparison(
             manifest.name, scale, ways[0][1].entry.allows_bf16, scores, apart, between, (seams[0], seams[1]),
             (statistics.median(one for one, _ in took), statistics.median(other for _, other in took)),
@@ -113,8 +113,8 @@ class Bench:
         )  # fmt: skip
 
     @staticmethod
-    def _rounds(ways: list[tuple[Engine, Variant]], edge: int, rounds: int) -> Iterator[tuple[float, float]]:
-        """Milliseconds of a run of each way."""
+    def rounds(ways: list[tuple[Engine, Variant]], edge: int, rounds: int) -> Iterator[tuple[float, float]]:
+        """Milliseconds of a run of each way on ``edge`` x ``edge``, of ``rounds`` rounds that alternate."""
         graphs = [engine.graph(variant, "uint8") for engine, variant in ways]
         picture = np.asarray(photo(edge, edge))[np.newaxis]
         for number in range(rounds + 1):

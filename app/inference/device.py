@@ -43,7 +43,7 @@ class Device:
     half: bool
     """Whether half precision is faster here."""
     bf16: bool = False
-    """Whether bfloat16 is faster here; OpenVINO computes it, beside ``provider``."""
+    """Whether OpenVINO computes here in bfloat16, beside ``provider``: since it is faster, or was asked for."""
     numbers: str = field(default="", compare=False)
     """In which numbers models are computed and why, where that needs to be told: the end of a sentence."""
     why: str = field(default="", compare=False)

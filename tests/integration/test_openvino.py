@@ -7,7 +7,6 @@ the others, and the test of strips, in there.
 from __future__ import annotations
 
 import io
-import math
 import os
 import shutil
 import subprocess
@@ -20,7 +19,6 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import onnxruntime
 import pytest
 from PIL import Image
 
@@ -32,7 +30,7 @@ from app.inference.device import choose_device
 from app.inference.engine import Engine
 from app.inference.openvino import OPENVINO
 from app.inference.registry import Registry, model_folders
-from benchmarks.openvino import enlarged, levels
+from benchmarks.openvino import Bench, enlarged, levels
 from model_export.pictures import proving_set
 from tests.integration.http.live import real_server
 
@@ -80,14 +78,8 @@ def made(pixels: Pixels, engine: Engine, name: str, scale: int, *, tile: int | N
 @needs_openvino
 def test_auto_takes_it_where_it_is_faster(exact: Engine, quick: Engine) -> None:
     """Measured with a network of ours, in rounds that alternate."""
-    graphs = [engine.graph(engine.registry.find("fast", 4), "uint8") for engine in (exact, quick)]
-    picture = dog(200, 200)[np.newaxis]
-    shortest = [math.inf, math.inf]
-    for _ in range(6):
-        for number, graph in enumerate(graphs):
-            began = time.perf_counter()
-            graph.run(picture)
-            shortest[number] = min(shortest[number], time.perf_counter() - began)
+    ways = [(engine, engine.registry.find("fast", 4)) for engine in (exact, quick)]
+    shortest = [min(each) for each in zip(*Bench.rounds(ways, edge=200, rounds=6), strict=True)]
     took = shortest[1] / shortest[0]
     # Between the two bounds either answer may come, and neither matters.
     assert took < 1.1 if choose_device("cpu", 2).bf16 else took > 0.8
@@ -198,7 +190,7 @@ def test_after_missing_memory_it_goes_on_with_less(threads: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(OPENVINO in onnxruntime.get_available_providers(), reason="onnxruntime-openvino is installed here")
+@pytest.mark.skipif(openvino.installed(), reason="onnxruntime-openvino is installed here")
 def test_all_of_this_in_an_environment_of_its_own(tmp_path: Path) -> None:
     """Installs ``.[openvino]`` as a user does, and what tests need besides."""
     tree = tmp_path / "tree"
