@@ -17,6 +17,7 @@ from training.distributed import Workers
 from training.ema import Ema
 from training.hardware import Hardware
 from training.losses.adversarial import discriminator_accuracy, discriminator_loss, generator_loss
+from training.optimizers import Name, adam, optimizers
 
 Stage = Literal["pretrain", "content", "adversarial"]
 
@@ -38,7 +39,7 @@ class Losses:
 
 
 class Game:
-    """The networks that learn, with their optimisers and the generator's average."""
+    """The networks that learn, with their optimizers and the generator's average."""
 
     def __init__(
         self,
@@ -50,8 +51,10 @@ class Game:
         workers: Workers,
         ema_decay: float = 0.999,
         clip: float = 0.0,
+        optimizer: Name = "adam",
     ) -> None:
-        """``clip``: largest norm of the generator's gradient, 0 for none."""
+        """``clip``: largest norm of the generator's gradient, 0 for none. ``optimizer``: what moves the generator; the
+        discriminator has Adam."""
         self.losses = losses
         self._workers = workers
         self._clip = clip
@@ -59,18 +62,18 @@ class Game:
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=hardware.bf16)
         self.generator = generator.to(device, memory_format=memory).train()
         self.ema = Ema(generator, ema_decay)
-        self._optimiser = _adam(generator)
+        self._optimizers = optimizers(optimizer, generator)
         self._restore = torch.compile(generator) if hardware.compile else generator
         self.discriminator = discriminator
         if discriminator is not None:
             discriminator.to(device, memory_format=memory).train()
-            self._judges = _adam(discriminator)
+            self._judge_optimizer = adam(discriminator.parameters())
             self._judge = torch.compile(discriminator) if hardware.compile else discriminator
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of both players."""
-        for optimiser in (self._optimiser, *([self._judges] if self.discriminator is not None else [])):
-            for group in optimiser.param_groups:
+        for optimizer in (*self._optimizers, *([self._judge_optimizer] if self.discriminator is not None else [])):
+            for group in optimizer.param_groups:
                 group["lr"] = rate
 
     def generator_step(self, batch: Batch, stage: Stage, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -90,12 +93,13 @@ class Game:
         if stage == "adversarial":
             told["adversarial"] = self._fooling(restored, batch.large)
             loss = loss + self.losses.adversarial_weight * told["adversarial"]
-        self._optimiser.zero_grad(set_to_none=True)
+        self.generator.zero_grad(set_to_none=True)
         loss.backward()
         self._workers.average_gradients(self.generator)
         if self._clip:
             nn.utils.clip_grad_norm_(self.generator.parameters(), self._clip)
-        self._optimiser.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         self.ema.update(self.generator, step)
         return restored.detach(), {"loss": loss, **told}
 
@@ -116,10 +120,10 @@ class Game:
         with self._autocast:
             of_real, of_fake = self._judge(real), self._judge(restored)
         loss = discriminator_loss(kind, of_real, of_fake)
-        self._judges.zero_grad(set_to_none=True)
+        self._judge_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._workers.average_gradients(self.discriminator)
-        self._judges.step()
+        self._judge_optimizer.step()
         return {"discriminator": loss, "accuracy": discriminator_accuracy(kind, of_real, of_fake)}
 
     def state(self) -> dict[str, Any]:
@@ -127,27 +131,24 @@ class Game:
         playing = self.discriminator is not None
         return {
             "weights": self.generator.state_dict(), "ema": self.ema.network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": [each.state_dict() for each in self._optimizers],
             "discriminator": self.discriminator.state_dict() if playing else None,
-            "judges": self._judges.state_dict() if playing else None,
+            "judges": self._judge_optimizer.state_dict() if playing else None,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
         """Puts back what ``state`` gave. A discriminator that the state does not have stays fresh."""
         self.generator.load_state_dict(state["weights"])
         self.ema.network.load_state_dict(state["ema"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        saved = state["optimiser"]  # a list, or Adam's alone in older checkpoints
+        for optimizer, its in zip(self._optimizers, saved if isinstance(saved, list) else [saved], strict=True):
+            optimizer.load_state_dict(its)
         if self.discriminator is not None and state["discriminator"] is not None:
             self.discriminator.load_state_dict(state["discriminator"])
-            self._judges.load_state_dict(state["judges"])
+            self._judge_optimizer.load_state_dict(state["judges"])
 
     def share(self) -> None:
         """Gives all processes the chief's networks."""
         self._workers.share([self.generator, self.ema.network])
         if self.discriminator is not None:
             self._workers.share([self.discriminator])
-
-
-def _adam(network: nn.Module) -> torch.optim.Optimizer:
-    # The rate is set before every step.
-    return torch.optim.Adam(network.parameters(), lr=0.0, betas=(0.9, 0.99))

@@ -98,7 +98,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("epoch-size", _RUN, int, 64, "batches in an epoch; each ends with a measurement and a checkpoint", "N",
            at_least=1),
     Option("batch-size", _RUN, int, 16, "fragments in a batch (of each process)", "N", at_least=1),
-    Option("learning-rate", _RUN, float, 1e-4, "of Adam, at the start", "RATE", above=0),
+    Option("optimizer", _RUN, str, "adam", "what moves the generator's weights: adam, or muon, which learns more "
+           "in a step", choices=("adam", "muon")),
+    Option("learning-rate", _RUN, float, 1e-4, "at the start", "RATE", above=0),
     Option("schedule", _RUN, str, "step", "step: the rate is multiplied by --learning-rate-decay every "
            "--learning-rate-epochs; cosine: it falls to zero at the end of the run", choices=("step", "cosine")),
     Option("learning-rate-decay", _RUN, float, 0.5, "factor of the step schedule", "FACTOR", above=0, at_most=1),

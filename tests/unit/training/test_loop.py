@@ -65,7 +65,7 @@ GAME = [
     "--network",
     "srgan",
     "--gen-filters",
-    "8",
+    "16",
     "--gen-res-blocks",
     "1",
     "--discr-filters",
@@ -86,6 +86,8 @@ GAME = [
     "float32",
     "--apply-noise",
     "3",
+    "--optimizer",
+    "muon",
     "--seed",
     "4",
 ]
