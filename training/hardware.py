@@ -19,7 +19,7 @@ class Hardware:
 
     device: torch.device
     bf16: bool
-    """Forward and backward passes multiply in bfloat16; weights, losses and optimisers stay float32."""
+    """Forward and backward passes multiply in bfloat16; weights, losses and optimizers stay float32."""
     compile: bool
 
     @property

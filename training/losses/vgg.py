@@ -67,7 +67,7 @@ class VggFeatures(nn.Module):
     """RGB in [0, 1], (N, 3, H, W) -> features after the ReLU of one layer, (N, C, H / 2^p, W / 2^p), rounded down.
 
     p is how many poolings the layer has before it. The weights are constants: ``parameters()`` and ``state_dict()`` are
-    empty, so that no optimiser moves them and no checkpoint carries them. What lies behind the chosen layer is not
+    empty, so that no optimizer moves them and no checkpoint carries them. What lies behind the chosen layer is not
     kept. Always computed in float32, under autocast too: see ``forward``.
     """
 
