@@ -31,6 +31,7 @@ def optimizers(name: Name, network: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 def adam(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Adam with what is the same in every run; its rate, too, is to be set."""
     return torch.optim.Adam(weights, lr=0.0, betas=(0.9, 0.99))
 
 
@@ -81,7 +82,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
     Five steps of Jordan's quintic Newton-Schulz iteration X <- (a + b XX' + c (XX')^2) X, whose coefficients trade
     exactness for speed. Only XX' is iterated here, and X multiplied once by the product of the polynomials, which
-    commute: a kernel is 9 times as wide as it is tall, so that this is a fifth of the work.
+    commute: for a 3x3 kernel, 9 times as wide as tall, 76 R^3 operations instead of 190 R^3.
     """
     a, b, c = _QUINTIC
     if matrices.shape[-2] > matrices.shape[-1]:

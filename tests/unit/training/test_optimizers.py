@@ -49,11 +49,11 @@ def test_a_step_is_as_long_as_the_rate_says_whatever_the_kernel() -> None:
 
 
 def test_kernels_of_one_shape_move_as_each_would_alone() -> None:
-    def moved(count: int) -> list[Tensor]:
+    def moved(*, at_once: bool) -> list[Tensor]:
         torch.manual_seed(2)
         kernels = [nn.Parameter(torch.randn(16, 16, 3, 3)) for _ in range(3)]
         gradients = [torch.randn(2, 16, 16, 3, 3) for _ in range(3)]
-        for group in [kernels] if count == 1 else [[kernel] for kernel in kernels]:
+        for group in [kernels] if at_once else [[kernel] for kernel in kernels]:
             optimizer = Muon(group)
             optimizer.param_groups[0]["lr"] = 1e-2
             for step in range(2):
@@ -62,7 +62,7 @@ def test_kernels_of_one_shape_move_as_each_would_alone() -> None:
                 optimizer.step()
         return kernels
 
-    for together, alone in zip(moved(1), moved(3), strict=True):
+    for together, alone in zip(moved(at_once=True), moved(at_once=False), strict=True):
         torch.testing.assert_close(together, alone)
 
 
