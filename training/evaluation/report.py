@@ -32,9 +32,10 @@ def as_table(rows: Sequence[Row]) -> str:
     return "\n\n".join(blocks)
 
 
-def as_markdown(rows: Sequence[Row], *, speed: bool = True) -> str:
-    """The means; published methods are in italics. Without ``speed`` nothing in it depends on the machine's load."""
-    blocks = [PROTOCOL]
+def as_markdown(rows: Sequence[Row], *, speed: bool = True, protocol: bool = True) -> str:
+    """The means; published methods are in italics. Without ``speed`` nothing in it depends on the machine's load;
+    without ``protocol`` it does not begin with the sentence on how they were measured."""
+    blocks = [PROTOCOL] if protocol else []
     for scale, head, body in _tables(rows, _markdown_title, speed=speed):
         head[0] = f"x{scale}"
         lines = [head, ["---"] * len(head), *body]

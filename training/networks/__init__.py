@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from training.networks.bicubic import Bicubic
+from training.networks.dilated import Dilated
 from training.networks.drcn import DRCN
 from training.networks.espcn import ESPCN
 from training.networks.fast import Fast
@@ -35,6 +36,7 @@ from training.networks.work import multiply_adds
 
 NETWORKS: dict[str, type] = {
     "bicubic": Bicubic,
+    "dilated": Dilated,
     "drcn": DRCN,
     "espcn": ESPCN,
     "fast": Fast,

@@ -29,20 +29,22 @@ class Fast(nn.Module):
     Parameters are named as in SRVGGNetCompact (``body.N``), so that loaders of that family recognise an export.
     """
 
+    name: ClassVar[str] = "fast"
     summary: ClassVar[str] = "plain 3x3 convolutions at LR resolution, the quickest to serve on a CPU"
     paper: ClassVar[str] = "this project, after Shi 2016"
 
     def __init__(self, scale: int = 4, layers: int = 8, filters: int = 48) -> None:
         super().__init__()
         if layers < 2:
-            raise ValueError("fast needs at least 2 layers: one in, one out")
+            raise ValueError(f"{self.name} needs at least 2 layers: one in, one out")
         self.scale = scale
         self.options: dict[str, Any] = {"scale": scale, "layers": layers, "filters": filters}
-        self.receptive_field_radius = float(layers)
+        dilations = self.dilations(layers)
+        self.receptive_field_radius = float(sum(dilations))
         widths = [3, *[filters] * (layers - 1), 3 * scale * scale]
         self.body = nn.ModuleList()
-        for index in range(layers):
-            convolution = nn.Conv2d(widths[index], widths[index + 1], 3, padding=1)
+        for index, dilation in enumerate(dilations):
+            convolution = nn.Conv2d(widths[index], widths[index + 1], 3, padding=dilation, dilation=dilation)
             nn.init.kaiming_normal_(convolution.weight, a=NEGATIVE_SLOPE)
             nn.init.zeros_(convolution.bias)
             if 0 < index < layers - 1:
@@ -53,10 +55,15 @@ class Fast(nn.Module):
         # The skip already gives a picture; the network starts from it and learns the difference.
         nn.init.zeros_(self.body[-1].weight)
 
+    @staticmethod
+    def dilations(layers: int) -> list[int]:
+        """How many pixels the taps of each convolution lie apart."""
+        return [1] * layers
+
     @classmethod
     def from_command(cls, scale: int, *, filters: Sequence[int] | None, blocks: int | None) -> dict[str, Any]:
         """Constructor options: ``--gen-filters`` is the width, ``--gen-res-blocks`` the layers between the ends."""
-        return {"scale": scale} | one_width("fast", filters) | ({} if blocks is None else {"layers": blocks + 2})
+        return {"scale": scale} | one_width(cls.name, filters) | ({} if blocks is None else {"layers": blocks + 2})
 
     def forward(self, image: Tensor) -> Tensor:
         features = image

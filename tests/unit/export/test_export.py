@@ -31,6 +31,7 @@ from tests.unit.export.test_foreign import msrresnet, msrresnet_state
 from training.blend import blend
 from training.checkpoint import CheckpointError, initial_weights, load_checkpoint, save_checkpoint, take_matching
 from training.evaluation.restore import onnx_restorer, torch_restorer
+from training.networks.dilated import Dilated
 from training.networks.fast import NEGATIVE_SLOPE, Fast
 from training.networks.work import multiply_adds
 
@@ -341,6 +342,11 @@ def test_the_srvgg_layout_computes_the_same() -> None:
     out = F.pixel_shuffle(out, 4) + F.interpolate(image, scale_factor=4, mode="nearest")
     torch.testing.assert_close(out, made(image))
     assert state["body.1.weight"].unique().tolist() == pytest.approx([NEGATIVE_SLOPE])
+
+
+def test_a_network_with_the_same_tensors_that_computes_something_else_is_not_written_as_srvgg() -> None:
+    with pytest.raises(TypeError, match="not Dilated"):
+        to_srvgg(Dilated(layers=3, filters=4))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from training.resize import matlab_resize
 
 TINY: list[tuple[str, dict[str, Any]]] = [
     ("bicubic", {}),
+    ("dilated", {"layers": 5, "filters": 8}),
     ("drcn", {"filters": 8, "recursions": 3}),
     ("espcn", {"filters": [8, 6]}),
     ("fast", {"layers": 4, "filters": 8}),
@@ -146,7 +147,7 @@ def test_autocast_leaves_the_picture_its_eight_bits(name: str, options: dict[str
         exact = network(image)
         with torch.autocast("cpu", torch.bfloat16):
             half = network(image)
-    if name in ("bicubic", "drcn", "fast", "span", "vdsr"):  # at the start these are their skip
+    if name in ("bicubic", "dilated", "drcn", "fast", "span", "vdsr"):  # at the start these are their skip
         torch.testing.assert_close(half.float(), exact, rtol=0, atol=1e-5)
     else:
         torch.testing.assert_close(half.float(), exact, rtol=0.03, atol=0.03)
@@ -229,6 +230,14 @@ def test_fast_is_served_to_the_last_bit_with_less_memory(scale: int, tmp_path: P
         bytes_per_pixel.append(activation_bytes_per_pixel(tmp_path / f"{name}.onnx"))
     # The repeated colours: three planes of floats at the size of the result.
     assert bytes_per_pixel[0] - bytes_per_pixel[1] >= 3 * 4 * scale**2 - 3 * 4 - 8
+
+
+@pytest.mark.parametrize(("layers", "dilations"), [(2, [1, 1]), (5, [1, 2, 3, 2, 1]), (8, [1, 2, 3, 4, 4, 3, 2, 1])])
+def test_dilated_looks_as_far_as_its_taps_lie_apart(layers: int, dilations: list[int]) -> None:
+    network = build("dilated", layers=layers, filters=4)
+    assert [layer.dilation[0] for layer in network.body if isinstance(layer, nn.Conv2d)] == dilations
+    assert network.receptive_field_radius == sum(dilations)
+    assert network.state_dict().keys() == build("fast", layers=layers, filters=4).state_dict().keys()
 
 
 def test_before_shuffle_puts_each_tap_where_the_design_says() -> None:
@@ -344,6 +353,7 @@ def test_span_has_the_papers_size_when_served() -> None:
         ("srresnet", [32], 16, {"filters": 32, "blocks": 16}),
         ("srresnet", [64, 48, 32], None, {"filters": [64, 48, 32], "blocks": 3}),
         ("fast", [32], 4, {"filters": 32, "layers": 6}),
+        ("dilated", [32], 4, {"filters": 32, "layers": 6}),
         ("span", [32], 4, {"filters": 32, "blocks": 4}),
         ("vdsr", [32], 8, {"filters": 32, "layers": 10}),
         ("drcn", [96], 9, {"filters": 96, "recursions": 9}),
@@ -364,7 +374,8 @@ def test_the_commands_filters_and_blocks(
     ("name", "filters", "blocks", "says"),
     [
         ("srresnet", [64, 32], 3, "2 widths for 3 residual blocks"),
-        ("fast", [64, 32], None, "takes one value, not 2"),
+        ("fast", [64, 32], None, "layers of fast are .* takes one value, not 2"),
+        ("dilated", [64, 32], None, "layers of dilated are .* takes one value, not 2"),
         ("span", [64, 32], None, "takes one value, not 2"),
         ("srcnn", [64, 32, 16], None, "one or two values, not 3"),
         ("espcn", None, 4, "--gen-res-blocks: the depth of espcn is fixed"),
