@@ -24,10 +24,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from training import shading_pages, text_pages
 from training.ahead import ahead, usable_cpus
 from training.near_duplicates import NearDuplicates
 from training.photo_files import Found, PhotoError, Pixels, find_pictures, header_size, read_rgb
-from training.text_pages import FONT_FOLDER, FontsError, page, training_fonts
+from training.text_pages import FONT_FOLDER, FontsError, training_fonts
 
 try:
     import fcntl
@@ -292,18 +293,15 @@ def _remove_alike(pack: PackWriter, unlike: NearDuplicates) -> list[str]:
     return [f"{name}: near-duplicate of {twin}" for name, twin in zip(held.names, twins, strict=True) if twin]
 
 
-def pack_text_pages(target: Path, count: int, fonts: Path) -> int:
-    """Adds pages of text 1 to ``count`` that ``target`` does not hold yet; returns how many pictures it holds now.
-
-    Raises ``FontsError`` where no font is found in the folder ``fonts``.
-    """
-    found = training_fonts(fonts)
+def pack_pages(target: Path, kind: str, count: int, draw: Callable[[int], Pixels]) -> int:
+    """Adds the pages of this kind, drawn from seeds 1 to ``count``, that ``target`` does not hold yet; returns how many
+    pictures it holds now."""
     with PackWriter(target) as pack:
         held = {entry.name for entry in pack.entries}
         for seed in range(1, count + 1):
-            name = f"text-page-{seed:04}"
+            name = f"{kind}-page-{seed:04}"
             if name not in held:
-                pack.add(name, (seed, 0), page(seed, found))
+                pack.add(name, (seed, 0), draw(seed))
         return len(pack.entries)
 
 
@@ -320,15 +318,22 @@ def main(argv: list[str] | None = None) -> int:
         "--text-pages", type=int, default=0, metavar="N",
         help="add N pages of text, 640 x 480, drawn in this machine's fonts (Latin and Cyrillic, many sizes)",
     )  # fmt: skip
+    parser.add_argument(
+        "--shading-pages", type=int, default=0, metavar="N",
+        help="add N pages of smooth shading, 640 x 480, for models that take JPEG's blocks away",
+    )  # fmt: skip
     parser.add_argument("--fonts", type=Path, default=FONT_FOLDER, metavar="DIR", help="where fonts are (%(default)s)")
     options = parser.parse_args(argv)
-    if not options.inputs and not options.text_pages:
-        parser.error("say what to pack: PHOTOS, --text-pages N, or both")
+    if not options.inputs and not options.text_pages and not options.shading_pages:
+        parser.error("say what to pack: PHOTOS, --text-pages N, --shading-pages N, or several of them")
     try:
         unlike = NearDuplicates(options.exclude_like) if options.exclude_like else None
         count, skipped = pack_pictures(find_pictures(options.inputs), options.output, unlike=unlike)
         if options.text_pages:
-            count = pack_text_pages(options.output, options.text_pages, options.fonts)
+            fonts = training_fonts(options.fonts)
+            count = pack_pages(options.output, "text", options.text_pages, lambda seed: text_pages.page(seed, fonts))
+        if options.shading_pages:
+            count = pack_pages(options.output, "shading", options.shading_pages, shading_pages.page)
     except (FontsError, PhotoError) as error:
         print(f"chetko-pack: {error}", file=sys.stderr)
         return 2
