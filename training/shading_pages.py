@@ -14,18 +14,21 @@ from PIL import Image, ImageDraw
 Image8 = npt.NDArray[np.uint8]
 
 HEIGHT, WIDTH = 480, 640
+LARGEST_GRAIN = 2.0
+"""Standard deviation in levels. Half of the pages have none: in grain of a level L1 hardly feels a step of half a level
+(its slope there is erf(0.5 / sqrt 2) = 0.38 of what it is without grain)."""
 SUPERSAMPLED = 4
 """Outlines are drawn so many times larger, and shrunk: their edges are as soft as a lens leaves them."""
 
 
 def page(seed: int) -> Image8:
-    """(480, 640, 3) uint8: a slope, some wide glows, grain, and in every other page outlines in front."""
+    """(480, 640, 3) uint8: a slope, some wide glows, perhaps grain, and in every other page outlines in front."""
     random = np.random.default_rng(seed)
     shading = _slope(random) + _glows(random)
     if seed % 2:
         cover = _outlines(random)[:, :, None]
         shading = (1 - cover) * shading + cover * random.uniform(0, 255, 3)
-    grain = random.normal(0, random.uniform(0, 2), (HEIGHT, WIDTH, 1))
+    grain = random.normal(0, max(0.0, random.uniform(-LARGEST_GRAIN, LARGEST_GRAIN)), (HEIGHT, WIDTH, 1))
     return np.clip(np.floor(shading + grain + 0.5), 0, 255).astype(np.uint8)
 
 
