@@ -104,7 +104,7 @@ def _train(command: Command, hardware: Hardware, workers: Workers) -> None:
         train(
             Game(
                 generator, discriminator, losses, hardware=hardware, workers=workers, ema_decay=command.ema,
-                clip=command.clip_gradients, optimizer=command.optimizer,
+                clip=command.clip_gradients, optimizer=command.optimizer, decay=command.weight_decay,
             ),
             patches, _schedule(command), folder,
             hardware=hardware, workers=workers, journal=journal, resume=resume, keep=command.keep,

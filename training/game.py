@@ -52,9 +52,10 @@ class Game:
         ema_decay: float = 0.999,
         clip: float = 0.0,
         optimizer: Name = "adam",
+        decay: float = 0.0,
     ) -> None:
-        """``clip``: largest norm of the generator's gradient, 0 for none. ``optimizer``: what moves the generator; the
-        discriminator has Adam."""
+        """``clip``: largest norm of the generator's gradient, 0 for none. ``optimizer``: what moves the generator,
+        whose kernels decay by ``decay`` times the rate in a step; the discriminator has Adam alone."""
         self.losses = losses
         self._workers = workers
         self._clip = clip
@@ -62,7 +63,7 @@ class Game:
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=hardware.bf16)
         self.generator = generator.to(device, memory_format=memory).train()
         self.ema = Ema(generator, ema_decay)
-        self._optimizers = optimizers(optimizer, generator)
+        self._optimizers = optimizers(optimizer, generator, decay)
         self._restore = torch.compile(generator) if hardware.compile else generator
         self.discriminator = discriminator
         if discriminator is not None:

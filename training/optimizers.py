@@ -20,19 +20,41 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
-def optimizers(name: Name, network: nn.Module) -> list[torch.optim.Optimizer]:
-    """What moves the weights of ``network``. Their rate is 0: it is to be set before every step."""
+def optimizers(name: Name, network: nn.Module, decay: float = 0.0) -> list[torch.optim.Optimizer]:
+    """What moves the weights of ``network``. Their rate is 0: it is to be set before every step.
+
+    ``decay`` pulls the kernels between features towards 0 with every one.
+    """
     weights = list(network.parameters())
-    if name == "adam":
-        return [adam(weights)]
     kernels = [weight for weight in weights if _is_kernel(weight)]
     rest = [weight for weight in weights if not _is_kernel(weight)]
-    return [make(part) for make, part in ((Muon, kernels), (adam, rest)) if part]
+    parts = ((adam, weights),) if name == "adam" else ((Muon, kernels), (adam, rest))
+    return [make(part) for make, part in parts if part] + ([Decay(kernels, decay)] if decay and kernels else [])
 
 
 def adam(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
     """Adam with what is the same in every run; its rate, too, is to be set."""
     return torch.optim.Adam(weights, lr=0.0, betas=(0.9, 0.99))
+
+
+class Decay(torch.optim.Optimizer):
+    """Weights shrink by ``decay`` times the rate in every step (I. Loshchilov, F. Hutter, "Decoupled weight decay
+    regularization", 2019, algorithm 2).
+
+    Apart from the gradient's optimizer, so that it is the same beside each of them. Muon needs it in long runs: its
+    steps are as long however small the gradient is, kernels grow, and with them what a network makes of noise (J. Liu
+    et al., "Muon is scalable for LLM training", 2025, section 2.2).
+    """
+
+    def __init__(self, weights: Iterable[Tensor], decay: float) -> None:
+        super().__init__(weights, {"lr": 0.0})
+        self._decay = decay
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # noqa: ARG002 - torch's signature
+        """Shrinks all weights; ``closure`` is not called."""
+        for group in self.param_groups:
+            torch._foreach_mul_(group["params"], 1 - group["lr"] * self._decay)
 
 
 def _is_kernel(weight: Tensor) -> bool:

@@ -100,6 +100,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("batch-size", _RUN, int, 16, "fragments in a batch (of each process)", "N", at_least=1),
     Option("optimizer", _RUN, str, "adam", "what moves the generator's weights: adam, or muon, which learns more "
            "in a step", choices=("adam", "muon")),
+    Option("weight-decay", _RUN, float, 0.0, "the generator's kernels between features shrink by this times the rate "
+           "in every step", "RATE", at_least=0),
     Option("learning-rate", _RUN, float, 1e-4, "at the start", "RATE", above=0),
     Option("schedule", _RUN, str, "step", "step: the rate is multiplied by --learning-rate-decay every "
            "--learning-rate-epochs; cosine: it falls to zero at the end of the run", choices=("step", "cosine")),

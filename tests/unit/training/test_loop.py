@@ -88,6 +88,8 @@ GAME = [
     "3",
     "--optimizer",
     "muon",
+    "--weight-decay",
+    "0.1",
     "--seed",
     "4",
 ]

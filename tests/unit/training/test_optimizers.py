@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from training.distributed import Workers
 from training.game import Game, Losses
 from training.hardware import Hardware
-from training.optimizers import LIKE_ADAM, Muon, optimizers, orthogonal
+from training.optimizers import LIKE_ADAM, Muon, Name, optimizers, orthogonal
 
 
 def matrix(rows: int, columns: int, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,8 +83,21 @@ def test_only_kernels_between_features_are_made_orthogonal() -> None:
     assert sum(len(group["params"]) for group in rest.param_groups) == len(list(network.parameters())) - 1
 
 
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_kernels_between_features_decay_and_nothing_else_does(name: Name) -> None:
+    network = small_network()
+    before = [weight.detach().clone() for weight in network.parameters()]
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    for optimizer in optimizers(name, network, decay=0.5):
+        optimizer.param_groups[0]["lr"] = 0.1
+        optimizer.step()
+    for key, weight, old in zip(network.state_dict(), network.parameters(), before, strict=True):
+        torch.testing.assert_close(weight.detach(), old * (1 - 0.1 * 0.5) if key == "2.weight" else old)
+
+
 def test_a_network_without_such_kernels_has_adam_alone() -> None:
-    (only,) = optimizers("muon", nn.Conv2d(3, 12, 3))
+    (only,) = optimizers("muon", nn.Conv2d(3, 12, 3), decay=0.1)
     assert isinstance(only, torch.optim.Adam)
 
 
