@@ -26,7 +26,7 @@ from model_export.measure import (
     measured_halo,
     parameters,
 )
-from model_export.pictures import proving_set
+from model_export.pictures import poster, proving_set
 from model_export.precisions import BFLOAT16_SEAMS, Ground, LeftOutError, Precision
 from model_export.publish import publish, read_manifest
 from model_export.serving import (
@@ -115,7 +115,7 @@ def export(source: Source, wishes: Wishes) -> Path:
         full = _float32(place["uint8"], ground, measured)
         radius = float(source.network.receptive_field_radius)
         made, left_out = _smaller(graph, place, ground, full)
-        halo = _common_halo(made, left_out, pictures, scale, radius)
+        halo = common_halo(made, left_out, pictures, scale, radius)
         for name, reason in left_out.items():
             print(f"{name} is left out: {reason}")
         print(f"halo {halo} px (receptive-field radius {radius:g} px) in {', '.join(made)}")
@@ -272,26 +272,28 @@ def _smaller(
     return made, left_out
 
 
-def _common_halo(
+def common_halo(
     made: dict[str, Precision], left_out: dict[str, str], pictures: Mapping[str, Image8], scale: int, radius: float
 ) -> int:
-    """The smallest halo that holds in every precision but bfloat16, which is let pass more levels with it. One that not
-    even the receptive field's radius helps moves from ``made`` to ``left_out``; if that is float32, ExportError is
-    raised."""
+    """The smallest halo that holds on ``pictures``, and from there on a poster, in every precision but bfloat16, which
+    is let pass more levels with it. One that not even the receptive field's radius helps moves from ``made`` to
+    ``left_out``; if that is float32, ExportError is raised."""
     try:
         halo = measured_halo(made["float32"].restore, pictures.values(), scale, radius)
     except ValueError as error:
         raise ExportError(str(error)) from error
-    for name in [name for name in made if name not in ("float32", "bfloat16")]:
+    for name in [name for name in made if name != "bfloat16"]:
         restore = made[name].restore
-        wholes = [(image, restore(image)) for image in pictures.values()]
+        wholes = [(image, restore(image)) for image in (*pictures.values(), poster())]
         holding = (each for each in range(halo, math.ceil(radius) + 1) if halo_holds(restore, wholes, scale, each))
         fitting = next(holding, None)
-        if fitting is None:
+        if fitting is not None:
+            halo = fitting
+        elif name == "float32":
+            raise ExportError("tiles cut with the receptive field's radius differ from the whole poster")
+        else:
             left_out[name] = "tiles differ from the whole picture whatever the halo"
             del made[name]
-        else:
-            halo = fitting
     if "bfloat16" in made:
         restore = made["bfloat16"].restore
         wholes = [(image, restore(image)) for image in pictures.values()]

@@ -14,16 +14,18 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import maximum_filter
 from torch import Tensor, nn
 
 from app.inference.device import choose_device
 from app.inference.engine import Engine
 from app.inference.registry import Registry
 from model_export.cli import main, parser, trained
-from model_export.export import ExportError, Source, Wishes, export, float_restorer
+from model_export.export import ExportError, Source, Wishes, common_halo, export, float_restorer
 from model_export.manifest import Words, merge_scale
-from model_export.measure import halo_holds, measured_halo
-from model_export.pictures import one_bit_noise, proving_set
+from model_export.measure import Difference, Image8, halo_holds, measured_halo
+from model_export.pictures import graphics, one_bit_noise, poster, proving_set
+from model_export.precisions import Precision
 from model_export.serving import served_form, to_onnx
 from model_export.srvgg import to_srvgg
 from model_export.worse import CannotTellError
@@ -166,7 +168,7 @@ def test_the_manifest_tells_what_was_blended_and_nothing_of_the_machine_s_folder
 
 def test_the_halo_holds_in_every_precision(exported: Path) -> None:
     entry = entry_of(exported)
-    pictures = proving_set([]).values()
+    pictures = [*proving_set([]).values(), poster()]
     for kind, file in entry["files"].items():
         if kind == "weights":
             continue  # no graph
@@ -316,6 +318,24 @@ def test_a_second_scale_keeps_the_first_and_the_version() -> None:
 def test_multiply_adds_of_a_known_network() -> None:
     expected = 9 * (3 * 12 + 12 * 12 + 12 * 12 + 12 * 12)
     assert multiply_adds(network(scale=2)) == expected
+
+
+def test_what_shows_on_a_poster_alone_widens_the_halo(tmp_path: Path) -> None:
+    """As in ``restore`` at x4, where 19 px were enough for 200 px of graphics."""
+
+    def restore(image: Image8) -> Image8:
+        """Enlarges, but paints the inside of large black shapes green: what is black for ``reach`` px."""
+        black = maximum_filter(image, size=(2 * reach + 1, 2 * reach + 1, 3))[..., 1:2] == 0
+        painted = np.where(black, np.uint8([0, 255, 0]), image)
+        return painted.repeat(2, axis=0).repeat(2, axis=1)
+
+    reach = 30
+    small = {"graphics": graphics()}
+    assert measured_halo(restore, small.values(), 2, radius=reach) == 1
+    precision = Precision(tmp_path, restore, Difference({}, 0.0), {})
+    halo = common_halo({"float32": precision}, {}, small, 2, radius=reach)
+    assert halo > 1
+    assert halo_holds(restore, [(poster(), restore(poster()))], 2, halo)
 
 
 def test_a_halo_smaller_than_the_measured_one_shows_seams() -> None:
