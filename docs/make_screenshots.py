@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, PHONE
+from tests.browser.doing import in_viewer
 from tests.browser.scripted import hold_still
 from tests.integration.http.live import real_server
 
@@ -61,8 +62,7 @@ def done(page: Page, url: str) -> None:
     """A picture is finished and in the viewer."""
     example(page, url)
     page.set_input_files("#file", EXAMPLES / "city.jpg")
-    page.wait_for_selector(".card.looked", timeout=LONG)
-    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    in_viewer(page)
     page.wait_for_selector(".thumbnail img")
     page.click("#zoom-one")
 
@@ -96,8 +96,7 @@ def many(page: Page, url: str) -> None:
     """Several pictures on their way, one of them refused."""
     example(page, url)
     page.set_input_files("#file", EXAMPLES / "kitten.jpg")
-    page.wait_for_selector(".card.looked", timeout=LONG)
-    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    in_viewer(page)
     hold_still(page)
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder, "scan.tif")

@@ -6,6 +6,7 @@
 const CARDS = "chetko-cards";
 const DATABASE = "chetko";
 const PICTURES = "pictures";
+const OPENING_MS = 3000; // some browsers now and then never answer: then a reload forgets, and nothing waits for it
 
 /** @returns {Card[]} */
 export function loadCards() {
@@ -37,6 +38,7 @@ function database() {
     request.onupgradeneeded = () => request.result.createObjectStore(PICTURES);
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
+    setTimeout(() => reject(new Error("IndexedDB does not answer.")), OPENING_MS);
   });
   return opening;
 }

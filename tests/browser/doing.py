@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -33,8 +34,23 @@ def enlarge(page: Any, *files: Path) -> None:
     """Chooses the files and waits until all of their cards are done and the viewer shows one."""
     page.set_input_files("#file", list(files))
     page.wait_for_selector(f".card[data-state=succeeded] >> nth={len(files) - 1}", timeout=LONG)
-    page.wait_for_selector(".card.looked", timeout=LONG)
-    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    in_viewer(page)
+
+
+def in_viewer(page: Any, timeout: float = LONG) -> None:
+    """Waits until a finished picture is in the viewer.
+
+    Raises AssertionError with what the cards say as soon as one has failed, and after ``timeout`` milliseconds: "not
+    within two minutes" does not tell whether the service or the page was at fault.
+    """
+    from playwright.sync_api import TimeoutError as TooLate
+
+    with contextlib.suppress(TooLate):
+        page.wait_for_selector(".card.looked, .card[data-state=failed]", timeout=timeout)
+    if page.locator(".card.looked").count() == 0:
+        cards = page.locator(".card").evaluate_all("all => all.map(card => card.dataset.state + ': ' + card.innerText)")
+        raise AssertionError(f"no picture came into the viewer; the cards: {cards}; {page.inner_text('#error')!r}")
+    page.wait_for_selector("#busy", state="hidden", timeout=timeout)
 
 
 def facts(page: Any) -> str:

@@ -141,6 +141,17 @@ def test_a_reload_forgets_nothing(page: Any, photo: Path, complaints: list[str])
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_browser_whose_storage_never_answers_holds_nothing_up(page: Any, photo: Path, complaints: list[str]) -> None:
+    page.add_init_script("indexedDB.open = () => ({})")
+    page.reload()
+    page.wait_for_selector(".model", state="attached")
+    enlarge(page, photo)
+    page.wait_for_selector(".thumbnail img")
+    assert split(page) > 0
+    assert not complaints
+
+
 def test_the_choice_is_used_remembered_and_told(page: Any, photo: Path, complaints: list[str]) -> None:
     page.locator("#scales label", has_text="2×").click()
     page.locator(".more summary").click()

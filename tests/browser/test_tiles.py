@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import Open
-from tests.browser.doing import LONG, canvas, split, zoom
+from tests.browser.doing import LONG, canvas, in_viewer, split, zoom
 from tests.integration.http.live import RealServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -80,8 +80,7 @@ def page(open_page: Open, pictures: Tiles, photo: Any) -> Any:
         ),
     )
     page.set_input_files("#file", photo)
-    page.wait_for_selector(".card.looked", timeout=LONG)
-    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    in_viewer(page)
     return page
 
 
@@ -164,8 +163,7 @@ def test_a_large_result_of_the_service_is_looked_at_by_its_tiles(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url.removeprefix(server.url)))
     page.set_input_files("#file", path)
-    page.wait_for_selector(".card.looked", timeout=3 * LONG)
-    page.wait_for_selector("#busy", state="hidden", timeout=LONG)
+    in_viewer(page, 3 * LONG)
     assert page.inner_text("#tag-left") == "Bicubic"
     page.click("#zoom-one")
     page.locator("#slider").focus()
