@@ -338,6 +338,19 @@ def test_what_shows_on_a_poster_alone_widens_the_halo(tmp_path: Path) -> None:
     assert halo_holds(restore, [(poster(), restore(poster()))], 2, halo)
 
 
+@pytest.mark.parametrize(("radius", "halo"), [(5.0, 5), (4.5, 5), (6.0, 4)])
+def test_a_halo_near_the_radius_becomes_the_radius(tmp_path: Path, radius: float, halo: int) -> None:
+    """A pixel more is exact for every picture; two are left to be saved."""
+
+    def restore(image: Image8) -> Image8:
+        return np.repeat(np.repeat(maximum_filter(image, size=(7, 7, 1)), 2, axis=0), 2, axis=1)
+
+    pictures = {"one-bit-noise": (one_bit_noise(90) & one_bit_noise(90, seed=3) & one_bit_noise(90, seed=4))}
+    assert measured_halo(restore, pictures.values(), 2, radius) == 4
+    precision = Precision(tmp_path, restore, Difference({}, 0.0), {})
+    assert common_halo({"float32": precision}, {}, pictures, 2, radius) == halo
+
+
 def test_a_halo_smaller_than_the_measured_one_shows_seams() -> None:
     restore = torch_restorer(network(layers=5))
     pictures = proving_set([])
