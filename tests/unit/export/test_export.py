@@ -320,6 +320,11 @@ def test_multiply_adds_of_a_known_network() -> None:
     assert multiply_adds(network(scale=2)) == expected
 
 
+def doubled(image: Image8) -> Image8:
+    """Twice as large, every pixel four times."""
+    return image.repeat(2, axis=0).repeat(2, axis=1)
+
+
 def test_what_shows_on_a_poster_alone_widens_the_halo(tmp_path: Path) -> None:
     """As in ``restore`` at x4, where 19 px were enough for 200 px of graphics."""
 
@@ -327,7 +332,7 @@ def test_what_shows_on_a_poster_alone_widens_the_halo(tmp_path: Path) -> None:
         """Enlarges, but paints the inside of large black shapes green: what is black for ``reach`` px."""
         black = maximum_filter(image, size=(2 * reach + 1, 2 * reach + 1, 3))[..., 1:2] == 0
         painted = np.where(black, np.uint8([0, 255, 0]), image)
-        return painted.repeat(2, axis=0).repeat(2, axis=1)
+        return doubled(painted)
 
     reach = 30
     small = {"graphics": graphics()}
@@ -343,9 +348,9 @@ def test_a_halo_near_the_radius_becomes_the_radius(tmp_path: Path, radius: float
     """A pixel more is exact for every picture; two are left to be saved."""
 
     def restore(image: Image8) -> Image8:
-        return np.repeat(np.repeat(maximum_filter(image, size=(7, 7, 1)), 2, axis=0), 2, axis=1)
+        return doubled(maximum_filter(image, size=(7, 7, 1)))
 
-    pictures = {"one-bit-noise": (one_bit_noise(90) & one_bit_noise(90, seed=3) & one_bit_noise(90, seed=4))}
+    pictures = {"noise": one_bit_noise(90) & one_bit_noise(90, seed=3) & one_bit_noise(90, seed=4)}
     assert measured_halo(restore, pictures.values(), 2, radius) == 4
     precision = Precision(tmp_path, restore, Difference({}, 0.0), {})
     assert common_halo({"float32": precision}, {}, pictures, 2, radius) == halo
