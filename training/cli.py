@@ -204,20 +204,21 @@ def _degradation(command: Command) -> Degradation:
 
 
 def _losses(command: Command, hardware: Hardware, *, say: Callable[[str], None]) -> Losses:
-    def loss(kind: str) -> nn.Module:
+    def loss(kind: str, luma_share: float = 0.0) -> nn.Module:
         layer = command.vgg_layer if kind == "vgg" else None
         return content_loss(
-            kind, layer=layer, weights=command.perceptual_weights, scale=command.loss_scale, say=say
-        ).to(hardware.device)
+            kind, layer=layer, weights=command.perceptual_weights, scale=command.loss_scale, luma_share=luma_share,
+            say=say,
+        ).to(hardware.device)  # fmt: skip
 
     _warn_of_balance(command, say)
-    content = loss(command.content)
+    content = loss(command.content, command.luma_share)
     if command.patch_size < content.smallest:
         raise OptionsError(
             f"--patch-size must be at least {content.smallest} for {content.description}, not {command.patch_size}"
         )
     return Losses(
-        pixels=loss("l1" if command.content == "l1" else "mse"), content=content,
+        pixels=loss("l1" if command.content == "l1" else "mse", command.luma_share), content=content,
         content_weight=command.perceptual_weight, adversarial_weight=command.discr_weight,
         anchor=loss("l1") if command.pixel_weight else None, anchor_weight=command.pixel_weight,
         adversarial=command.adversarial,

@@ -84,6 +84,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("perceptual-weight", _LOSS, float, 1.0, "weight of the content loss", "W", at_least=0),
     Option("pixel-weight", _LOSS, float, 0.0, "weight of the L1 of pixels beside the content loss: features hardly see "
            "that a whole picture changed its colour or brightness", "W", at_least=0),
+    Option("luma-share", _LOSS, float, 0.0, "how much of mse, l1 and pretraining is the error of luma, in which detail "
+           "is seen and PSNR measured; the rest is that of R, G and B", "SHARE", at_least=0, at_most=0.95),
     Option("vgg-layer", _LOSS, str, None, "features after the activation of LAYER (conv5_4 of VGG19, conv5_3 of VGG16)",
            "LAYER"),
     Option("perceptual-weights", _LOSS, Path, None, "VGG19 or VGG16 file as torchvision publishes it, a .safetensors "
@@ -356,6 +358,8 @@ def _check(values: Mapping[str, Any]) -> None:
         raise OptionsError(f"--patch-size must be a multiple of 16 for the discriminator, not {values['patch_size']}")
     if values["gen_pretrain"] + values["epochs"] == 0:
         raise OptionsError("--gen-pretrain and --epochs are both 0: there is nothing to do")
+    if values["luma_share"] and values["content"] == "vgg" and not values["gen_pretrain"]:
+        raise OptionsError("--luma-share is of pixels, and with --content vgg and --gen-pretrain 0 none are compared")
     name = values["model_name"]
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise OptionsError(f"--model-name must be a plain name, not {name!r}")

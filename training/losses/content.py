@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.losses.vgg import BLOCKS, STD, VggFeatures, find_vgg_weights, layer_named
+from training.networks.luma import Luma
 
 CONTENTS = ("mse", "l1", "vgg")
 SCALES = ("8bit", "paper")
@@ -44,19 +45,31 @@ STAND_IN_UNIT = {scale: PIXEL_UNIT["paper"] * unit / FEATURE_UNIT["paper"] for s
 
 
 class PixelLoss(nn.Module):
-    """Mean squared (``mse``; Ledig 2017, eq. 4) or mean absolute (``l1``) error of pixels; white is ``unit``."""
+    """Mean squared (``mse``; Ledig 2017, eq. 4) or mean absolute (``l1``) error of pixels; white is ``unit``.
 
-    def __init__(self, kind: str, unit: float) -> None:
+    ``luma_share`` of it (0 to 1) is the error of luma, the rest that of R, G and B. Detail is seen in luma, and PSNR
+    is measured on it: a small network has better uses for its weights than the detail of chroma.
+    """
+
+    def __init__(self, kind: str, unit: float, luma_share: float = 0.0) -> None:
         super().__init__()
         self.squared = kind == "mse"
         self.unit = unit
+        self.luma_share = luma_share
+        self.luma = Luma()
         self.smallest = 1
         self.description = f"{'MSE' if self.squared else 'L1'} of pixels (white is {unit:.0f})"
+        if luma_share:
+            self.description += f", {luma_share:.0%} of it on luma"
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """``sr``, ``hr``: (N, 3, H, W) RGB, [0, 1] -> scalar, float32."""
+        sr, hr = sr.float(), hr.float()
         difference = F.mse_loss if self.squared else F.l1_loss
-        return difference(sr.float(), hr.float()) * (self.unit**2 if self.squared else self.unit)
+        loss = difference(sr, hr)
+        if self.luma_share:
+            loss = torch.lerp(loss, difference(self.luma(sr), self.luma(hr)), self.luma_share)
+        return loss * (self.unit**2 if self.squared else self.unit)
 
 
 class FeatureLoss(nn.Module):
@@ -82,15 +95,16 @@ def content_loss(
     layer: str | None = None,
     weights: Path | None = None,
     scale: str = "8bit",
+    luma_share: float = 0.0,
     say: Callable[[str], None] = print,
 ) -> PixelLoss | FeatureLoss:
     """The content loss ``kind``: ``mse``, ``l1`` or ``vgg``; ``loss(sr, hr)`` of (N, 3, H, W) in [0, 1] is a scalar.
 
     ``layer`` and ``weights`` are VGG's (``VggFeatures``, ``find_vgg_weights``; None = the last convolution, and what
-    this machine has). Where no weights are at hand, ``vgg`` becomes the MSE of pixels, the original's first equation,
-    at the size of a stand-in for features (see above), and ``say`` is told so. The result has ``description`` (one
-    line for the journal) and ``smallest`` (the pixels that a patch needs at least on each side); it holds nothing to
-    train and nothing to save.
+    this machine has), ``luma_share`` is that of ``PixelLoss``. Where no weights are at hand, ``vgg`` becomes the MSE of
+    pixels, the original's first equation, at the size of a stand-in for features (see above), and ``say`` is told so.
+    The result has ``description`` (one line for the journal) and ``smallest`` (the pixels that a patch needs at least
+    on each side); it holds nothing to train and nothing to save.
 
     Raises ``ValueError`` for an unknown kind, scale or layer, and for a layer where no VGG is asked for;
     ``WeightsError`` when the weights asked for are not there or not VGG's.
@@ -102,7 +116,7 @@ def content_loss(
     if kind != "vgg":
         if layer is not None:
             raise ValueError(f"the layer {layer!r} is of VGG's, but the content loss is {kind!r}")
-        return PixelLoss(kind, PIXEL_UNIT[scale])
+        return PixelLoss(kind, PIXEL_UNIT[scale], luma_share)
     path = find_vgg_weights(weights)
     if path is not None:
         return FeatureLoss(VggFeatures.load(path, layer), scale)

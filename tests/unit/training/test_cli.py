@@ -74,6 +74,8 @@ REACHES = [
     ("--discr-weight 0", lambda g: g["discriminator"], None),
     ("--perceptual-weight 3", lambda g: g["losses"].content_weight, 3.0),
     ("--pixel-weight 2", lambda g: (of_black_and_white(g["losses"].anchor), g["losses"].anchor_weight), (255.0, 2.0)),
+    ("--content l1 --luma-share 0.5", lambda g: g["losses"].content.luma_share, 0.5),
+    ("--luma-share 0.5", lambda g: g["losses"].pixels.luma_share, 0.5),
     ("--content l1", lambda g: of_black_and_white(g["losses"].content), 255.0),
     ("--loss-scale paper", lambda g: of_black_and_white(g["losses"].content), 4.0),
     ("--adversarial relativistic", lambda g: g["losses"].adversarial, "relativistic"),

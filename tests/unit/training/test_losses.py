@@ -80,6 +80,19 @@ def test_pixel_losses_are_in_the_units_of_their_scale(kind: str, scale: str, exp
     assert half.item() == pytest.approx(expected, rel=0.02)
 
 
+def test_a_share_of_a_pixel_loss_is_the_error_of_luma() -> None:
+    hr = torch.full((2, 3, 5, 7), 0.3)
+    green = hr + torch.tensor([0.0, 0.1, 0.0]).reshape(1, 3, 1, 1)
+    rgb, luma = 25.5 / 3, 25.5 * 128.553 / 219
+    loss = content_loss("l1", luma_share=0.75)
+    assert loss(green, hr).item() == pytest.approx(0.25 * rgb + 0.75 * luma, rel=1e-5)
+    assert "75% of it on luma" in loss.description
+    squares = content_loss("mse", luma_share=0.75)(green, hr)
+    assert squares.item() == pytest.approx(0.25 * 25.5 * rgb + 0.75 * luma**2, rel=1e-5)
+    grey = hr + 0.1
+    assert loss(grey, hr).item() == pytest.approx(25.5, rel=1e-5), "an error of grey is as large as without"
+
+
 def test_what_does_not_exist_is_said() -> None:
     with pytest.raises(ValueError, match="mse, l1, vgg"):
         content_loss("l2")

@@ -151,6 +151,7 @@ def test_a_wrong_file_is_refused_with_what_to_change(text: str, sentence: str, t
         ("--patch-size 90", "multiple of --scale"),
         ("--patch-size 100", "multiple of 16"),
         ("--epochs 0 --gen-pretrain 0", "nothing to do"),
+        ("--luma-share 0.5 --gen-pretrain 0", "of pixels"),
         ("--model-name ../x", "plain name"),
         ("--apply-jpeg 101", "at most 100"),
         ("--time-limit -1", "more than 0"),
