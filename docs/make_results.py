@@ -154,7 +154,7 @@ def classical() -> list[Row]:
     """The rows that ``chetko-evaluate`` measured of the classical methods."""
     names = [field.name for field in fields(Row)]
     rows = [
-        Row(**{name: row[name] for name in names} | {"title": CLASSICAL[row["method"]].title})
+        Row(**{name: row.get(name) for name in names} | {"title": CLASSICAL[row["method"]].title})
         for path in sorted(MEASURED.glob("*.json"))
         for row in json.loads(path.read_text("utf-8"))["pictures"]
         if row["method"] != BICUBIC

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +14,10 @@ import numpy as np
 from training.evaluation.datasets import DatasetError, Example, Image8
 from training.evaluation.lpips import SMALLEST, Distance
 from training.evaluation.methods import BICUBIC, Method
-from training.evaluation.restore import compare, cut_to, restore_any
+from training.evaluation.restore import chroma_psnr, compare, cut_to, restore_any
 
 Kind = Literal["computed", "published"]
-MEASURES = ("psnr", "ssim", "lpips", "seconds_per_megapixel")
+MEASURES = ("psnr", "ssim", "lpips", "seconds_per_megapixel", "chroma_psnr")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Row:
     """None for published rows, and for pictures under 31 px."""
     seconds_per_megapixel: float | None
     """Of output, all cores of this machine. None for published rows."""
+    chroma_psnr: float | None = None
+    """dB, of Cb and Cr together, shaved as well. None for published rows and grey pictures."""
 
 
 Seen = Callable[[Row, Image8], None]
@@ -74,26 +76,14 @@ def measure(
             megapixels = sharp.shape[0] * sharp.shape[1] / 1e6
             row = Row(
                 method.name, method.title, "computed", scale, dataset, example.name, told["psnr"], told["ssim"],
-                told.get("lpips"), seconds / megapixels,
+                told.get("lpips"), seconds / megapixels, chroma_psnr(restored, sharp, scale),
             )  # fmt: skip
             rows.append(row)
             seen(row, restored)
             if grey_as_rgb:
                 rgb = compare(restored, sharp, scale, grey_as_rgb=True)
-                rows.append(
-                    Row(
-                        f"{method.name} (grey as RGB)",
-                        f"{method.title}, grey as RGB",
-                        "computed",
-                        scale,
-                        dataset,
-                        example.name,
-                        rgb["psnr"],
-                        rgb["ssim"],
-                        row.lpips,
-                        row.seconds_per_megapixel,
-                    )
-                )
+                name, title = f"{method.name} (grey as RGB)", f"{method.title}, grey as RGB"
+                rows.append(replace(row, method=name, title=title, psnr=rgb["psnr"], ssim=rgb["ssim"]))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""PSNR and SSIM on luma, as every published comparison computes them (design section 7)."""
+"""PSNR and SSIM on luma, as every published comparison computes them (design section 7); chroma."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def luma(image: Image8, *, grey_as_rgb: bool = False) -> Plane:
         image = np.repeat(image[:, :, None], 3, axis=2)
     weights = np.array([65.481, 128.553, 24.966]) / 255.0
     return np.floor(image.astype(np.float64) @ weights + 16.0 + 0.5)
+
+
+def chroma(image: Image8) -> Plane:
+    """(H, W, 3) RGB -> (H, W, 2) Cb and Cr of ITU-R BT.601 in studio range, not rounded; 0 is grey, 112 the most."""
+    weights = np.array([[-37.797, 112.0], [-74.203, -93.786], [112.0, -18.214]]) / 255.0
+    return image.astype(np.float64) @ weights
 
 
 def shave(plane: Plane, border: int) -> Plane:

@@ -91,10 +91,11 @@ class Page:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    head = "<tr><th>method<th>PSNR, dB<th>SSIM<th>LPIPS<th>s per MP</tr>"
+    head = "<tr><th>method<th>PSNR, dB<th>SSIM<th>LPIPS<th>chroma, dB<th>s per MP</tr>"
     lines = [
         f'<tr class="{row.kind}"><td>{html.escape(row.title)}<td>{row.psnr:.2f}<td>{_or_dash(row.ssim, 4)}'
-        f"<td>{_or_dash(row.lpips, 3)}<td>{_or_dash(row.seconds_per_megapixel, 2)}</tr>"
+        f"<td>{_or_dash(row.lpips, 3)}<td>{_or_dash(row.chroma_psnr, 2)}"
+        f"<td>{_or_dash(row.seconds_per_megapixel, 2)}</tr>"
         for row in rows
     ]
     return f"<table>{head}{''.join(lines)}</table>"

@@ -57,7 +57,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row], doubts: Sequence[str]) -> str:
-    """``{"protocol", "doubts", "pictures": [...], "means": [...]}``."""
+    """``{"protocol", "doubts", "pictures": [...], "means": [...]}``, with ``chroma_psnr``, which tables leave out."""
     content = {
         "protocol": PROTOCOL,
         "doubts": list(doubts),

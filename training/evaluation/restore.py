@@ -13,7 +13,7 @@ from torch import nn
 from training.equalize import match_colours
 from training.evaluation.datasets import Image8, Pair
 from training.evaluation.lpips import Distance
-from training.evaluation.metrics import luma, psnr, shave, ssim
+from training.evaluation.metrics import chroma, luma, psnr, shave, ssim
 from training.resize import matlab_resize
 
 Restorer = Callable[[Image8], Image8]
@@ -80,6 +80,17 @@ def compare(
     first, second = (shave(luma(image, grey_as_rgb=grey_as_rgb), scale) for image in (restored, sharp))
     row = {"psnr": psnr(first, second), "ssim": ssim(first, second)}
     return row | {"lpips": lpips.of_pictures(restored, sharp)} if lpips else row
+
+
+def chroma_psnr(restored: Image8, sharp: Image8, scale: int) -> float | None:
+    """PSNR (dB) of Cb and Cr together, ``scale`` pixels shaved: what ``compare``'s, on luma, does not see.
+
+    None where there is no colour to get wrong: both are grey.
+    """
+    if all(image.ndim == 2 or not np.ptp(image, axis=2).any() for image in (restored, sharp)):
+        return None
+    first, second = (shave(chroma(image), scale) for image in (restored, sharp))
+    return psnr(first, second)
 
 
 def scores(

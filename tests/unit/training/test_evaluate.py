@@ -12,8 +12,8 @@ from PIL import Image
 from tests.unit.training.test_loop import scene
 from training.checkpoint import save_checkpoint
 from training.evaluation.cli import main
-from training.evaluation.metrics import luma, psnr, shave
-from training.evaluation.restore import restore_any
+from training.evaluation.metrics import chroma, luma, psnr, shave
+from training.evaluation.restore import chroma_psnr, restore_any
 from training.networks.fast import Fast
 from training.resize import matlab_resize, shrink
 
@@ -52,6 +52,21 @@ def test_rows_are_means_of_the_protocol_and_ours_beats_bicubic(photos: Path, tmp
     assert fast["seconds_per_megapixel"] > 0
     pictures = json.loads(out.read_text("utf-8"))["pictures"]
     assert [row["psnr"] for row in pictures if row["method"] == "bicubic"] == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_chroma_has_a_psnr_where_there_is_colour(tmp_path: Path) -> None:
+    out = tmp_path / "rows.json"
+    assert main(["--data", str(small_set5(tmp_path)), "-o", str(out)]) == 3
+    sharp = scene(60)
+    restored = matlab_resize(shrink(sharp, 4), 4.0)
+    off = [chroma(image)[4:-4, 4:-4] for image in (restored, sharp[: restored.shape[0], : restored.shape[1]])]
+    colour, grey = (row for row in json.loads(out.read_text("utf-8"))["pictures"] if row["method"] == "bicubic")
+    assert colour["chroma_psnr"] == pytest.approx(psnr(*off), abs=1e-4)
+    assert grey["chroma_psnr"] is None
+    assert mean(out, "bicubic", "Set5")["chroma_psnr"] == colour["chroma_psnr"]
+    same = np.stack([scene(61)[:, :, 1]] * 3, axis=2)
+    assert chroma_psnr(same, same, 4) is None
+    assert chroma_psnr(same, same ^ np.uint8([1, 0, 0]), 4) is not None
 
 
 def test_a_checkpoint_is_measured_too(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from training.evaluation.metrics import luma, psnr, shave, ssim
+from training.evaluation.metrics import chroma, luma, psnr, shave, ssim
 
 
 def test_luma_of_the_corners_of_the_cube() -> None:
     colours = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
     np.testing.assert_array_equal(luma(colours)[0], [16, 235, 81, 145, 41])
+
+
+def test_chroma_of_the_corners_of_the_cube() -> None:
+    corners = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 0, 255], [255, 255, 0]]], np.uint8)
+    expected = [[0, 0], [0, 0], [-37.797, 112], [112, -18.214], [-112, 18.214]]
+    np.testing.assert_allclose(chroma(corners)[0], expected, atol=1e-9)
 
 
 def test_one_channel_is_compared_as_it_is_unless_asked() -> None:
