@@ -58,14 +58,14 @@ def borders_and_insides(pixels: Pixels, scale: int) -> tuple[float, float]:
     return float(np.mean(border)), float(np.mean(inside))
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-def test_of_the_blocks_in_a_clear_sky_a_sixth_is_left(engine: Engine, scale: int) -> None:
-    """The aim is none: as much across borders as inside of blocks, to a tenth. That takes longer training."""
+@pytest.mark.parametrize(("scale", "left"), [(2, 1 / 50), (4, 1 / 6)])
+def test_of_the_blocks_in_a_clear_sky_little_is_left(engine: Engine, scale: int, left: float) -> None:
+    """The aim is as much across borders as inside of blocks, to a tenth. x2 is there, x4 wants longer training."""
     damaged = through_pillow(sky(), QUALITY)
     before, around = borders_and_insides(enlarged(engine, "fast", damaged, scale), scale)
     after, inside = borders_and_insides(enlarged(engine, "restore", damaged, scale), scale)
     assert before > 1.5 * around, "there must be blocks to take away"
-    assert after - inside <= before / 6, (
+    assert after - inside <= before * left, (
         f"{after:.3f} levels across the borders, {inside:.3f} inside, {before:.3f} by fast"
     )
 
