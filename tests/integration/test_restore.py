@@ -60,7 +60,7 @@ def borders_and_insides(pixels: Pixels, scale: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("scale", "left"), [(2, 1 / 50), (4, 1 / 6)])
 def test_of_the_blocks_in_a_clear_sky_little_is_left(engine: Engine, scale: int, left: float) -> None:
-    """The aim is as much across borders as inside of blocks, to a tenth. x2 is there, x4 wants longer training."""
+    """The aim is as much across borders as inside of blocks, to a tenth. x2 is 0.003 off, x4 wants more training."""
     damaged = through_pillow(sky(), QUALITY)
     before, around = borders_and_insides(enlarged(engine, "fast", damaged, scale), scale)
     after, inside = borders_and_insides(enlarged(engine, "restore", damaged, scale), scale)
