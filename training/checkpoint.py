@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks import build
@@ -103,8 +105,31 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def take_matching(network: nn.Module, weights: dict[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Copies tensors of equal name and shape into ``network``; returns (taken, left out) names of ``weights``."""
+    """Copies tensors of equal name and shape into ``network``; returns (taken, left out) names of ``weights``.
+
+    Of a network for another scale the last layer before a sub-pixel shuffle fits too: see ``_of_scale``.
+    """
     own = network.state_dict()
+    weights = {name: _of_scale(network, name, tensor) for name, tensor in weights.items()}
     taken = [name for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape]
     network.load_state_dict({name: weights[name] for name in taken}, strict=False)
     return taken, [name for name in weights if name not in taken]
+
+
+def _of_scale(network: nn.Module, name: str, tensor: Tensor) -> Tensor:
+    """``tensor``, or, where it makes the sub-pixels of another scale, what makes this one's from the same features.
+
+    (colours * s^2, ...) -> (colours * S^2, ...): x4 begins as x2's picture with each pixel repeated, x2 as the means of
+    x4's. Both are a picture already, so what the layers before have learned is not spoiled by a tail that has to begin.
+    """
+    layer = getattr(network, "subpixel_layer", None)
+    if layer is None or name.rpartition(".")[0] != layer:
+        return tensor
+    scale = int(network.scale)  # type: ignore[arg-type]
+    colours = network.get_parameter(name).shape[0] // scale**2
+    other = math.isqrt(len(tensor) // colours)
+    if other == scale or len(tensor) != colours * other**2:
+        return tensor
+    phases = tensor.reshape(colours, other, other, -1).movedim(-1, 1)
+    phases = F.interpolate(phases, size=(scale, scale), mode="area").movedim(1, -1)
+    return phases.reshape(colours * scale**2, *tensor.shape[1:])

@@ -10,6 +10,8 @@ What each class owes the rest of the project:
 - ``for_serving()``: an independent copy in eval mode and in the cheapest plain form, computing the same to rounding;
 - ``from_command(scale, filters=, blocks=)``: the constructor's options for ``--gen-filters`` and ``--gen-res-blocks``
   (None: not given, the network's own default holds), or ``ValueError`` with a sentence where it cannot follow;
+- ``subpixel_layer``, where one convolution makes the sub-pixels of every scale: its name, so that a network begins
+  from the weights of another scale with a picture;
 - ``summary`` (one sentence) and ``paper``, for ``chetko-train --list-networks``.
 
 No global pooling, no attention over the whole picture, no strided path: tiles must equal the whole.

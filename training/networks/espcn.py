@@ -28,6 +28,7 @@ class ESPCN(nn.Module):
 
     summary: ClassVar[str] = "three layers at LR resolution, then the sub-pixel shuffle: the first real-time network"
     paper: ClassVar[str] = "Shi 2016"
+    subpixel_layer: ClassVar[str] = "body.4"
 
     def __init__(self, scale: int = 4, filters: Sequence[int] = (64, 32)) -> None:
         super().__init__()

@@ -52,6 +52,7 @@ class Fast(nn.Module):
             self.body.append(convolution)
             if index < layers - 1:
                 self.body.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
+        self.subpixel_layer = f"body.{len(self.body) - 1}"
         # The skip already gives a picture; the network starts from it and learns the difference.
         nn.init.zeros_(self.body[-1].weight)
 

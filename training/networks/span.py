@@ -95,6 +95,7 @@ class SPAN(nn.Module):
 
     summary: ClassVar[str] = "parameter-free attention between convolutions that are wide to train and plain to serve"
     paper: ClassVar[str] = "Wan 2024"
+    subpixel_layer: ClassVar[str] = "tail"
 
     def __init__(self, scale: int = 4, filters: int = 48, blocks: int = 6) -> None:
         super().__init__()

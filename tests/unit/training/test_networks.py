@@ -19,8 +19,10 @@ from training.checkpoint import take_matching
 from training.evaluation.restore import torch_restorer
 from training.networks import NETWORKS, build, describe_networks
 from training.networks.bicubic import Bicubic
+from training.networks.dilated import Dilated
 from training.networks.discriminator import Discriminator
 from training.networks.drcn import DRCN
+from training.networks.espcn import ESPCN
 from training.networks.fast import Fast
 from training.networks.luma import Luma
 from training.networks.span import SPAN, WideConvolution
@@ -271,6 +273,23 @@ def test_srresnet_x4_starts_from_all_of_x2() -> None:
     taken, left = take_matching(large, small.state_dict())
     assert not left
     assert set(large.state_dict()) - set(taken) == {"steps.0.0.weight", "steps.0.0.bias", "steps.0.2.weight"}
+
+
+@pytest.mark.parametrize("kind", [Dilated, ESPCN, Fast, SPAN])
+def test_a_network_starts_with_the_picture_of_its_other_scale(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    small, large = kind(2).eval(), kind(4).eval()
+    for parameter in small.parameters():  # tails begin at zero
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    image = torch.rand(1, 3, 9, 7)
+    assert take_matching(large, small.state_dict())[1] == []
+    twice, picture = F.interpolate(small(image), scale_factor=2, mode="nearest"), large(image)
+    if kind is ESPCN:  # its colours are bicubic at every scale
+        twice, picture = Luma()(twice), Luma()(picture)
+    torch.testing.assert_close(picture, twice, rtol=0, atol=1e-5)
+    again = kind(2).eval()
+    take_matching(again, large.state_dict())
+    torch.testing.assert_close(again(image), small(image), rtol=0, atol=1e-5)
 
 
 def test_srresnet_starts_without_a_checkerboard() -> None:
