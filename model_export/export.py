@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from model_export import precisions
+from model_export.heads import head
 from model_export.manifest import NAME, Words, merge_scale
 from model_export.measure import (
     Image8,
@@ -144,7 +145,8 @@ def export(source: Source, wishes: Wishes) -> Path:
             place["weights"] = Path(scratch) / f"x{scale}.safetensors"
             write_weights(source.network, place["weights"])
             kinds.append("weights")
-        return publish(folder, scale, {kind: place[kind] for kind in kinds}, merge)
+        further = {kind: _without_weights(kind, place) for kind in ("float", "fp16") if kind in kinds}
+        return publish(folder, scale, {kind: place[kind] for kind in kinds}, merge, further=further)
 
 
 def _check(name: str, scale: int) -> None:
@@ -216,15 +218,37 @@ def _parity(network: nn.Module, place: Mapping[str, Path], pictures: Mapping[str
     return worst
 
 
-def float_restorer(path: Path) -> Restorer:
-    """The float twin at ``path`` as a function of 8-bit pictures, to compare it with the others."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+def float_restorer(model: Path | bytes) -> Restorer:
+    """The float twin ``model`` as a function of 8-bit pictures, to compare it with the others."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     def restore(image: Image8) -> Image8:
         out = session.run(None, {"image": image[None].astype(np.float32) / np.float32(255.0)})[0][0]
         return np.rint(out * np.float32(255.0)).astype(np.uint8)
 
     return restore
+
+
+def _without_weights(kind: str, place: dict[str, Path]) -> dict[str, Any]:
+    """Replaces the file ``place[kind]`` by its head (see ``heads``); returns what the manifest tells of it.
+
+    Raises ExportError if head and weights do not compute what the file computes, to the bit.
+    """
+    path = place[kind]
+    shared = head(path, place["uint8"])
+    if shared is None:
+        return {}
+    picture = np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), np.uint8)
+    whole, joined = (
+        onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        for model in (path, shared.joined(place["uint8"]))
+    )
+    image = picture.astype(np.float32) / 255.0 if kind == "float" else picture
+    if not all(map(np.array_equal, whole.run(None, {"image": image}), joined.run(None, {"image": image}))):
+        raise ExportError(f"{path.name} computes something else with the weights of {place['uint8'].name}")
+    place[kind] = path.with_suffix(".head")
+    place[kind].write_bytes(shared.content)
+    return {"continued": {"begin": shared.begin, "end": shared.end}}
 
 
 def _measured(restore: Restorer, sets: Mapping[str, list[Pair]], scale: int) -> dict[str, dict[str, float]]:

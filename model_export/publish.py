@@ -18,9 +18,17 @@ Manifest = dict[str, Any]
 Merge = Callable[[Manifest, dict[str, Any]], Manifest]
 
 
-def publish(folder: Path, scale: int, made: Mapping[str, Path], merge: Merge) -> Path:
+def publish(
+    folder: Path,
+    scale: int,
+    made: Mapping[str, Path],
+    merge: Merge,
+    *,
+    further: Mapping[str, dict[str, Any]] | None = None,
+) -> Path:
     """Copies ``made`` (kind -> finished file, named as it shall be) into ``folder`` and writes the manifest that
-    ``merge(manifest there or {}, its entry for the files)`` gives; returns its path.
+    ``merge(manifest there or {}, its entry for the files)`` gives; returns its path. ``further``: kind -> what that
+    entry tells beside name, sha256 and size.
 
     Guaranteed for a kill at any moment: the manifest in ``folder`` names files that are there whole and have its
     sha256, all old or all new. A folder that does not exist appears with everything in it. In one that does, the
@@ -30,17 +38,22 @@ def publish(folder: Path, scale: int, made: Mapping[str, Path], merge: Merge) ->
     file, and a manifest that has changed since.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+
+    def entries(place: Path, named: Mapping[str, str]) -> dict[str, Any]:
+        return {kind: _entry(place / name) | (further or {}).get(kind, {}) for kind, name in named.items()}
+
+    plain = {kind: path.name for kind, path in made.items()}
     with _taking_turns(folder.parent):
         if not folder.exists():
-            return _publish_new(folder, made, merge)
+            return _publish_new(folder, made, lambda place: merge({}, entries(place, plain)))
         manifest = read_manifest(folder)
         own = {kind: f"x{scale}.{_digest(path)[:12]}{path.suffix}" for kind, path in made.items()}
         for kind, path in made.items():
             _copy(path, folder / own[kind])
-        _write_manifest(folder, merge(manifest, {kind: _entry(folder / name) for kind, name in own.items()}))
+        _write_manifest(folder, merge(manifest, entries(folder, own)))
         for path in made.values():
             _copy(path, folder / path.name)
-        final = merge(manifest, {kind: _entry(folder / path.name) for kind, path in made.items()})
+        final = merge(manifest, entries(folder, plain))
         _write_manifest(folder, final)
         _remove_unnamed(folder, scale, final)
     return folder / MANIFEST
@@ -53,13 +66,13 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _publish_new(folder: Path, made: Mapping[str, Path], merge: Merge) -> Path:
+def _publish_new(folder: Path, made: Mapping[str, Path], manifest: Callable[[Path], Manifest]) -> Path:
     staging = folder.with_name(f".{folder.name}.part")  # the service skips names with a dot
     shutil.rmtree(staging, ignore_errors=True)  # of an export that was killed
     staging.mkdir()
     for path in made.values():
         _copy(path, staging / path.name)
-    _write_manifest(staging, merge({}, {kind: _entry(staging / path.name) for kind, path in made.items()}))
+    _write_manifest(staging, manifest(staging))
     staging.rename(folder)
     return folder / MANIFEST
 
@@ -95,8 +108,9 @@ def write_whole(target: Path, content: bytes) -> None:
 def _remove_unnamed(folder: Path, scale: int, manifest: Manifest) -> None:
     """Removes this scale's files that the manifest does not name: of a dropped precision, of a killed export."""
     named = {file["file"] for file in manifest["scales"][str(scale)]["files"].values()}
+    ours = re.compile(rf"x{scale}\.([a-z0-9]+\.)?(onnx|head|safetensors)(\.part)?")
     for path in folder.iterdir():
-        if re.fullmatch(rf"x{scale}\.([a-z0-9]+\.)?(onnx|safetensors)(\.part)?", path.name) and path.name not in named:
+        if ours.fullmatch(path.name) and path.name not in named:
             path.unlink()
 
 

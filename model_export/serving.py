@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model_export.half import retyped
+from model_export.heads import weights_first
 
 OPSET = 18
 
@@ -185,11 +186,12 @@ def write_onnx(model: onnx.ModelProto, path: Path) -> None:
     """Writes a copy of ``model`` to ``path`` in which large weights are stored as float16 wherever that loses nothing.
 
     The graph casts them to float32; the runtime folds the cast when it loads, so half the file computes the same
-    numbers (given ``round_to_half`` was applied).
+    numbers (given ``round_to_half`` was applied). Large weights come first: see ``heads``.
     """
     stored = onnx.ModelProto()
     stored.CopyFrom(model)
     _store_half(stored.graph)
+    weights_first(stored)
     onnx.checker.check_model(stored, full_check=True)
     path.write_bytes(stored.SerializeToString(deterministic=True))
 

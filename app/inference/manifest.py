@@ -29,12 +29,21 @@ class Text(_Read):
     ru: str
 
 
+class Slice(_Read):
+    """Bytes ``begin`` to ``end`` (not included) of the file of ``uint8``."""
+
+    begin: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=1)]
+
+
 class ModelFile(_Read):
     """One ONNX file beside the manifest."""
 
     file: _PlainName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=1)]
+    continued: Slice | None = None
+    """Where its weights lie, if it has none of its own: its bytes and then these are the ONNX file."""
 
 
 class Files(_Read):

@@ -29,10 +29,16 @@ class Variant:
     folder: Path
 
     def read(self, file: ModelFile) -> bytes:
-        """The bytes of one of its files; these very bytes have the manifest's sha256.
+        """One of its files, whole: what was read of the folder for it has the manifest's sha256.
 
-        Raises BrokenModelError when the file is missing or is not the one that the manifest describes.
+        Raises BrokenModelError when a file is missing or is not the one that the manifest describes.
         """
+        content = self._content(file)
+        if file.continued is not None:
+            content += self._content(self.entry.files.uint8)[file.continued.begin : file.continued.end]
+        return content
+
+    def _content(self, file: ModelFile) -> bytes:
         path = self.folder / file.file
         try:
             content = path.read_bytes()

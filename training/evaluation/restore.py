@@ -43,11 +43,11 @@ def bicubic_restorer(scale: int) -> Restorer:
     return lambda image: matlab_resize(image, scale)
 
 
-def onnx_restorer(path: Path) -> Restorer:
-    """A shipped model file (uint8 NHWC in and out), whole pictures on the CPU."""
+def onnx_restorer(model: Path | bytes) -> Restorer:
+    """A shipped model file, or its content (uint8 NHWC in and out), whole pictures on the CPU."""
     import onnxruntime  # noqa: PLC0415  (only this needs it)
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return lambda image: session.run(None, {"image": np.ascontiguousarray(image)[None]})[0][0]
 
 

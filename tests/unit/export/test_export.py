@@ -103,6 +103,12 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def graph_of(folder: Path, kind: str) -> bytes:
+    """The ONNX file ``kind`` of ``tiny``'s x2 as the service reads it."""
+    variant = Registry.load([folder.parent]).find("tiny", 2)
+    return variant.read(getattr(variant.entry.files, kind))
+
+
 def test_an_exported_model_keeps_the_contract(exported: Path) -> None:
     entry = entry_of(exported)
     for kind in ("uint8", "float", "fp16"):
@@ -119,7 +125,7 @@ def test_an_exported_model_keeps_the_contract(exported: Path) -> None:
         rounded = network().half().float()
     image = one_bit_noise(64)
     np.testing.assert_allclose(session.run(None, {"image": image[None]})[0][0], torch_restorer(rounded)(image), atol=1)
-    twin = onnxruntime.InferenceSession(exported / "x2.float.onnx", providers=["CPUExecutionProvider"])
+    twin = onnxruntime.InferenceSession(graph_of(exported, "float"), providers=["CPUExecutionProvider"])
     out = twin.run(None, {"image": image[None].astype(np.float32) / 255})[0]
     assert out.dtype == np.float32
     assert out.min() >= 0
@@ -127,8 +133,25 @@ def test_an_exported_model_keeps_the_contract(exported: Path) -> None:
     assert np.abs(np.rint(out[0] * 255) - session.run(None, {"image": image[None]})[0][0]).max() <= 1
 
 
+def test_weights_are_stored_once(exported: Path) -> None:
+    files = entry_of(exported)["files"]
+    whole = (exported / files["uint8"]["file"]).read_bytes()
+    weights = files["float"]["continued"]
+    assert files["fp16"]["continued"] == weights
+    assert weights["end"] - weights["begin"] > len(whole) / 2
+    for kind in ("float", "fp16"):
+        assert files[kind]["file"] == f"x2.{kind}.head"
+        graph = onnx.load_from_string(graph_of(exported, kind))
+        onnx.checker.check_model(graph, full_check=True)
+        given, taken = {tensor.name for tensor in graph.graph.initializer}, set()
+        for node in graph.graph.node:
+            taken |= {name for name in node.input if name}
+            given |= set(node.output)
+        assert taken <= given | {"image"}
+
+
 def test_the_half_precision_file_takes_bytes_and_tells_whether_it_is_finite(exported: Path) -> None:
-    session = onnxruntime.InferenceSession(exported / "x2.fp16.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph_of(exported, "fp16"), providers=["CPUExecutionProvider"])
     image = one_bit_noise(64)
     upscaled, finite = session.run(["upscaled", "finite"], {"image": image[None]})
     assert finite.shape == ()
@@ -172,8 +195,8 @@ def test_the_halo_holds_in_every_precision(exported: Path) -> None:
     for kind, file in entry["files"].items():
         if kind == "weights":
             continue  # no graph
-        path = exported / file["file"]
-        restore = float_restorer(path) if kind == "float" else onnx_restorer(path)
+        model = graph_of(exported, kind) if kind != "int8" else (exported / file["file"]).read_bytes()
+        restore = float_restorer(model) if kind == "float" else onnx_restorer(model)
         wholes = [(image, restore(image)) for image in pictures]
         assert halo_holds(restore, wholes, 2, entry["halo"]), kind
 
@@ -186,8 +209,8 @@ def test_the_service_runs_it_in_either_precision(exported: Path, half: bool) -> 
         engine.device = dataclasses.replace(choose_device("cpu", 1), half=half)
         engine.warm("tiny", 2)
         upscaled = engine.graph(registry.find("tiny", 2), "uint8").run(image[None])[0]
-    file = "x2.fp16.onnx" if half else "x2.onnx"
-    np.testing.assert_array_equal(upscaled, onnx_restorer(exported / file)(image))
+    alone = onnx_restorer(graph_of(exported, "fp16" if half else "uint8"))
+    np.testing.assert_array_equal(upscaled, alone(image))
 
 
 def test_a_worse_model_is_refused_and_changes_nothing_unless_forced(

@@ -136,6 +136,21 @@ def test_missing_model_file_is_told_at_start(tmp_path: Path) -> None:
         Registry.load([tmp_path])
 
 
+def test_weights_may_lie_in_the_file_for_bytes(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "ant")
+    whole, twin = (folder / "x4.onnx").read_bytes(), (folder / "x4.float.onnx").read_bytes()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    files = manifest["scales"]["4"]["files"]
+    # Not a split that makes sense to onnxruntime: only which bytes are read, and that they are checked.
+    files["float"]["continued"] = {"begin": 5, "end": 9}
+    _rewrite(folder, scales=manifest["scales"])
+    variant = Registry.load([tmp_path]).find("ant", 4)
+    assert variant.read(variant.entry.files.float) == twin + whole[5:9]
+    (folder / "x4.onnx").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BrokenModelError, match=re.escape(f"{folder / 'x4.onnx'} is not the file")):
+        variant.read(variant.entry.files.float)
+
+
 def test_changed_model_file_is_refused_when_it_is_read(tmp_path: Path) -> None:
     folder = write_model(tmp_path, "ant")
     variant = Registry.load([tmp_path]).find("ant", 4)
