@@ -5,6 +5,7 @@ TIFF can hold nearly anything; Pillow fails to identify or silently reduces much
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -33,6 +34,9 @@ _NOT_UNPACKED_16 = _NOT_UNPACKED | {34925: "LZMA", 50000: "Zstandard"}
 
 # What describes the picture rather than how its pixels are laid out in the file, and so belongs into EXIF.
 _DESCRIPTIVE_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432)
+_DESCRIPTION, _SOFTWARE = 270, 305
+# Descriptions by which scientific programs (tifffile, ImageJ, OME) find out how the file's pixels are laid out.
+_OF_THE_LAYOUT = re.compile(r"\s*(\{\s*\"shape\"|ImageJ=|(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)?<OME\b)", re.DOTALL)
 _EXIF_IFD, _GPS_IFD = 34665, 34853
 
 
@@ -195,6 +199,11 @@ def read_exif(image: Image.Image) -> bytes | None:
     for tag in _DESCRIPTIVE_TAGS:
         if tag in source:
             kept[tag] = source[tag]
+    if _OF_THE_LAYOUT.match(str(kept.get(_DESCRIPTION, ""))):
+        # It would be untrue of the enlarged picture, and these programs read that wrongly or not at all. Who wrote the
+        # old file is known to them as a sign of the same.
+        del kept[_DESCRIPTION]
+        kept.pop(_SOFTWARE, None)
     for directory in (_EXIF_IFD, _GPS_IFD):
         entries = source.get_ifd(directory)
         if entries:

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -155,6 +156,28 @@ def test_metadata_of_files_that_others_wrote(form: str) -> None:
     assert form == "TIFF" or main.get_ifd(0x8825)[1] == "N"
     if form in ("PNG", "JPEG", "TIFF"):
         assert read.dpi == pytest.approx((96, 96), rel=1e-3)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"metadata": {"axes": "YXS"}}, {"ome": True}, {"imagej": True}])
+def test_a_description_of_the_old_pixels_is_left_out(metadata: dict, caplog: pytest.LogCaptureFixture) -> None:
+    """Scientific programs write the sizes there, and believe them."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((20, 30, 3), np.uint8), photometric="rgb", software="tifffile.py", **metadata)
+    before = metadata_of(file.getvalue())
+    data = samples.encoded("tiff", samples.scene(), metadata=before)
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        assert "ImageDescription" not in tiff.pages[0].tags
+        assert tiff.asarray().shape == samples.scene().shape
+    assert not caplog.records
+
+
+def test_other_descriptions_of_a_tiff_stay() -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file, np.zeros((20, 30, 3), np.uint8), photometric="rgb", metadata=None, description="A shape of {clay}"
+    )
+    main, _ = tags(metadata_of(file.getvalue()).exif)
+    assert main[0x010E] == "A shape of {clay}"
 
 
 def test_gps_reaches_a_tiff_as_a_directory() -> None:
