@@ -320,7 +320,7 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--shading-pages", type=int, default=0, metavar="N",
-        help="add N pages of smooth shading, 640 x 480, for models that take JPEG's blocks away",
+        help="add N pages of smooth shading, 640 x 480 and 1280 x 960, for models that take JPEG's blocks away",
     )  # fmt: skip
     parser.add_argument("--fonts", type=Path, default=FONT_FOLDER, metavar="DIR", help="where fonts are (%(default)s)")
     options = parser.parse_args(argv)

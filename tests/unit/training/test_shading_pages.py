@@ -12,8 +12,11 @@ from training.shading_pages import page
 
 
 def steepest(seed: int) -> float:
-    """The largest step in levels between means of neighbouring 16 x 16 squares, which hold next to no grain."""
-    squares = page(seed).astype(np.float64).reshape(30, 16, 40, 16, 3).mean(axis=(1, 3))
+    """The largest step in levels between means of neighbouring squares, a fortieth of the page wide, which hold next to
+    no grain."""
+    pixels = page(seed).astype(np.float64)
+    edge = pixels.shape[1] // 40
+    squares = pixels.reshape(30, edge, 40, edge, 3).mean(axis=(1, 3))
     return float(max(np.abs(np.diff(squares, axis=axis)).max() for axis in (0, 1)))
 
 
@@ -22,7 +25,12 @@ def test_a_page_is_drawn_from_its_seed() -> None:
     assert first.shape == (480, 640, 3)
     assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, page(1))
-    assert (first != page(3)).any()
+    assert (first != page(5)).any()
+
+
+def test_half_of_the_pages_are_twice_as_large() -> None:
+    """So that there are skies in what is left of them after shrinking 4 times, and not only after 2."""
+    assert [page(seed).shape[:2] for seed in range(1, 5)] == [(480, 640), (960, 1280), (960, 1280), (480, 640)]
 
 
 @pytest.mark.parametrize("seed", range(2, 22, 2))
