@@ -2,7 +2,7 @@
 
 Needs ``make install`` and ../shared. Takes a minute or two; run again on the same machine it changes nothing. Figures
 on the public sets are those of the manifests, which chetko-export measured and ``make bench-quality`` measures anew;
-text and pictures are computed here. The rows of the classical methods, which take hours, are read from
+text and pictures are computed here. The rows of the classical methods, which take minutes for a set, are read from
 docs/classical/*.json, which chetko-evaluate wrote:
 ``chetko-evaluate kim --data ../shared/benchmarks/Set5 --scale 4 -o docs/classical/kim-Set5-x4.json``.
 """
