@@ -333,7 +333,7 @@ def _models(options: argparse.Namespace) -> int:
         return 2
     models = registry.models()
     if options.json:
-        print(json.dumps([model.model_dump(by_alias=True) for model in models], ensure_ascii=False, indent=2))
+        print(json.dumps([model.model_dump(by_alias=True, exclude_none=True) for model in models], ensure_ascii=False, indent=2))
     elif models:
         print(_table(models, registry.default))
     else:

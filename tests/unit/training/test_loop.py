@@ -249,9 +249,11 @@ def test_a_run_starts_from_another_scale(photos: Path, tmp_path: Path, capsys: p
     more = f"--scale 4 --model-name large --init {first} --epochs 1 --epoch-size 1 --learning-rate 1e-12".split()
     assert main(arguments(photos, tmp_path, *more)) == 0
     told = capsys.readouterr().out
-    assert "took 6 tensors; left out: body.6.weight, body.6.bias" in told
+    assert "took 8 tensors; left out: none" in told
     small, large = (load_checkpoint(tmp_path / name / "best.pt")["ema"] for name in ("tiny", "large"))
     torch.testing.assert_close(large["body.0.weight"], small["body.0.weight"])
+    repeated = small["body.6.bias"].reshape(3, 2, 2).repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    torch.testing.assert_close(large["body.6.bias"], repeated.flatten())
     assert main(arguments(photos, tmp_path, "--init", str(tmp_path / "none.pt"), "--overwrite")) == 1
     assert "does not exist" in capsys.readouterr().err
 
