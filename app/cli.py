@@ -333,7 +333,8 @@ def _models(options: argparse.Namespace) -> int:
         return 2
     models = registry.models()
     if options.json:
-        print(json.dumps([model.model_dump(by_alias=True, exclude_none=True) for model in models], ensure_ascii=False, indent=2))
+        told = [model.model_dump(by_alias=True, exclude_none=True) for model in models]
+        print(json.dumps(told, ensure_ascii=False, indent=2))
     elif models:
         print(_table(models, registry.default))
     else:
