@@ -134,19 +134,21 @@ def export(source: Source, wishes: Wishes) -> Path:
             "parity": {"max_levels": parity, "pictures": sorted(pictures)},
         }
 
-        def merge(present: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
-            return merge_scale(
-                present, folder.name, scale, {"files": files} | entry, words=wishes.words,
-                architecture=source.architecture, equalize_colors=source.equalize_colors,
-            )  # fmt: skip
-
         kinds = ["uint8", "float", *(KINDS[name] for name in made if name in KINDS and name != "float32")]
         if source.trainable:
             place["weights"] = Path(scratch) / f"x{scale}.safetensors"
             write_weights(source.network, place["weights"])
             kinds.append("weights")
         further = {kind: _without_weights(kind, place) for kind in ("float", "fp16") if kind in kinds}
-        return publish(folder, scale, {kind: place[kind] for kind in kinds}, merge, further=further)
+
+        def merge(present: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
+            told = {kind: file | further.get(kind, {}) for kind, file in files.items()}
+            return merge_scale(
+                present, folder.name, scale, {"files": told} | entry, words=wishes.words,
+                architecture=source.architecture, equalize_colors=source.equalize_colors,
+            )  # fmt: skip
+
+        return publish(folder, scale, {kind: place[kind] for kind in kinds}, merge)
 
 
 def _check(name: str, scale: int) -> None:

@@ -51,7 +51,8 @@ def head(path: Path, whole: Path) -> Head | None:
     None if ``path`` has not all the large weights of ``whole``, or they are few: it stays a file of its own.
     """
     shared = [tensor for tensor in onnx.load(whole).graph.initializer if _is_large(tensor)]
-    weights = onnx.GraphProto(initializer=shared).SerializeToString(deterministic=True)
+    rest = onnx.GraphProto(initializer=shared)
+    weights = rest.SerializeToString(deterministic=True)
     begin = whole.read_bytes().find(weights)
     if len(weights) < WORTH_IT or begin < 0:
         return None
@@ -65,8 +66,8 @@ def head(path: Path, whole: Path) -> Head | None:
     model.graph.initializer.extend(kept)
     for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
-    rest = onnx.ModelProto(graph=onnx.GraphProto(initializer=shared)).SerializeToString(deterministic=True)
-    content = model.SerializeToString(deterministic=True) + rest.removesuffix(weights)
+    before_weights = onnx.ModelProto(graph=rest).SerializeToString(deterministic=True).removesuffix(weights)
+    content = model.SerializeToString(deterministic=True) + before_weights
     return Head(content, begin, begin + len(weights))
 
 

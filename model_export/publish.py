@@ -18,17 +18,9 @@ Manifest = dict[str, Any]
 Merge = Callable[[Manifest, dict[str, Any]], Manifest]
 
 
-def publish(
-    folder: Path,
-    scale: int,
-    made: Mapping[str, Path],
-    merge: Merge,
-    *,
-    further: Mapping[str, dict[str, Any]] | None = None,
-) -> Path:
+def publish(folder: Path, scale: int, made: Mapping[str, Path], merge: Merge) -> Path:
     """Copies ``made`` (kind -> finished file, named as it shall be) into ``folder`` and writes the manifest that
-    ``merge(manifest there or {}, its entry for the files)`` gives; returns its path. ``further``: kind -> what that
-    entry tells beside name, sha256 and size.
+    ``merge(manifest there or {}, its entry for the files)`` gives; returns its path.
 
     Guaranteed for a kill at any moment: the manifest in ``folder`` names files that are there whole and have its
     sha256, all old or all new. A folder that does not exist appears with everything in it. In one that does, the
@@ -38,22 +30,17 @@ def publish(
     file, and a manifest that has changed since.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-
-    def entries(place: Path, named: Mapping[str, str]) -> dict[str, Any]:
-        return {kind: _entry(place / name) | (further or {}).get(kind, {}) for kind, name in named.items()}
-
-    plain = {kind: path.name for kind, path in made.items()}
     with _taking_turns(folder.parent):
         if not folder.exists():
-            return _publish_new(folder, made, lambda place: merge({}, entries(place, plain)))
+            return _publish_new(folder, made, merge)
         manifest = read_manifest(folder)
         own = {kind: f"x{scale}.{_digest(path)[:12]}{path.suffix}" for kind, path in made.items()}
         for kind, path in made.items():
             _copy(path, folder / own[kind])
-        _write_manifest(folder, merge(manifest, entries(folder, own)))
+        _write_manifest(folder, merge(manifest, {kind: _entry(folder / name) for kind, name in own.items()}))
         for path in made.values():
             _copy(path, folder / path.name)
-        final = merge(manifest, entries(folder, plain))
+        final = merge(manifest, {kind: _entry(folder / path.name) for kind, path in made.items()})
         _write_manifest(folder, final)
         _remove_unnamed(folder, scale, final)
     return folder / MANIFEST
@@ -66,13 +53,13 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _publish_new(folder: Path, made: Mapping[str, Path], manifest: Callable[[Path], Manifest]) -> Path:
+def _publish_new(folder: Path, made: Mapping[str, Path], merge: Merge) -> Path:
     staging = folder.with_name(f".{folder.name}.part")  # the service skips names with a dot
     shutil.rmtree(staging, ignore_errors=True)  # of an export that was killed
     staging.mkdir()
     for path in made.values():
         _copy(path, staging / path.name)
-    _write_manifest(staging, manifest(staging))
+    _write_manifest(staging, merge({}, {kind: _entry(staging / path.name) for kind, path in made.items()}))
     staging.rename(folder)
     return folder / MANIFEST
 
