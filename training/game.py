@@ -104,6 +104,14 @@ class Game:
         self.ema.update(self.generator, step)
         return restored.detach(), {"loss": loss, **told}
 
+    def learns(self) -> bool:
+        """Whether the gradient of the generator's last step reached any weight (biases apart). Waits for the device.
+
+        Where the activations before the last layer have died (a ReLU is zero for every input), none does, ever again.
+        """
+        gradients = [each.grad for each in self.generator.parameters() if each.ndim > 1 and each.grad is not None]
+        return not gradients or any(bool(gradient.any()) for gradient in gradients)
+
     def _fooling(self, restored: Tensor, real: Tensor) -> Tensor:
         """How badly the discriminator is fooled. It stands still here: gradients pass through it to ``restored``."""
         assert self.discriminator is not None  # noqa: S101  # the stage is adversarial

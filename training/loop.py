@@ -27,7 +27,7 @@ _LOOK_EVERY = 50
 
 
 class DivergedError(Exception):
-    """The loss became NaN or infinite; the message names step, pictures and the last good checkpoint."""
+    """The loss became NaN or infinite, or the network died; the message says at which step and what to do."""
 
 
 def train(
@@ -91,6 +91,7 @@ def train(
                 journal.tick(step, done, spent)
                 continue
 
+            _stop_if_dead(game, step)
             means = meter.read(workers)
             images = (step - epoch_step) * patches.batch_size * workers.world / (time.monotonic() - epoch_began)
             if workers.chief:
@@ -131,6 +132,14 @@ def _stop_if_diverged(watch: Watch, patches: Patches, folder: Path) -> None:
         f"the loss is not finite at step {step}; the pictures of its batch: {pictures}; {good}; "
         "go on with --resume and a lower --learning-rate"
     )
+
+
+def _stop_if_dead(game: Game, step: int) -> None:
+    if not game.learns():
+        raise DivergedError(
+            f"no gradient reaches the network's weights at step {step}: its activations have died, so it would not "
+            "learn any more; begin again (--overwrite) with a lower --learning-rate"
+        )
 
 
 def _better(measured: dict[str, float], best: dict[str, float], stage: Stage) -> bool:

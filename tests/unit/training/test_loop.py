@@ -202,6 +202,17 @@ def test_divergence_names_step_pictures_and_checkpoint(
     assert all(torch.isfinite(tensor).all() for tensor in good["ema"].values())
 
 
+def test_a_network_that_has_died_is_told_and_not_trained_on(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twenty layers of ReLU without a way around them die at rates that residual and leaky networks like."""
+    died = arguments(photos, tmp_path, *["--epochs", "9", "--epoch-size", "30", "--learning-rate", "1"])
+    assert main([*died, "--network", "vdsr", "--gen-res-blocks", "6", "--optimizer", "muon"]) == 1
+    sentence = capsys.readouterr().err
+    assert "no gradient reaches the network's weights" in sentence
+    assert "a lower --learning-rate" in sentence
+
+
 def test_validation_pictures_choose_the_best_checkpoint(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
