@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from model_export.export import EXAMPLES, SCALES, ExportError, Source, Wishes, export
+from model_export.export import EXAMPLES, SCALES, SMALLER, ExportError, Source, Wishes, export
 from model_export.foreign import ForeignError, read_tensors, recognise
 from model_export.lpips import FOLDER, LpipsProofError, export_lpips
 from model_export.manifest import KINDS, Words
@@ -57,6 +57,11 @@ def parser() -> argparse.ArgumentParser:
     proof.add_argument(
         "--photos", type=Path, default=EXAMPLES, metavar="DIR", help="photos to prove parity and halo on"
     )
+    proof.add_argument(
+        "--precisions", nargs="*", choices=SMALLER, default=SMALLER, metavar="NAME",
+        help=f"number formats to try beside float32, of {', '.join(SMALLER)} (default: all; without a name: none). "
+             "Each is run on every picture, which takes hours for a large network",
+    )  # fmt: skip
     proof.add_argument("--benchmarks", type=Path, metavar="DIR", help="folder of Set5, Set14, ... to measure as well")
     return top
 
@@ -157,6 +162,7 @@ def _export(source: Source, options: argparse.Namespace) -> Path:
         benchmarks=options.benchmarks,
         words=Words(options.title, options.description, options.kind, licence),
         force=options.force,
+        precisions=options.precisions,
     )
     try:
         return export(source, wishes)

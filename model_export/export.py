@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,9 @@ SERVED_FORM_LEVELS = 0.1
 KINDS = {"float32": "uint8", "float16": "fp16", "int8": "int8"}
 """Precision -> key of its file under ``files`` in the manifest; bfloat16 has none."""
 
+SMALLER = ("float16", "bfloat16", "int8")
+"""The precisions beside float32 that can be tried."""
+
 
 class ExportError(Exception):
     """The proof failed, or something was asked for that the service cannot use; nothing was written."""
@@ -90,6 +93,8 @@ class Wishes:
     words: Words = field(default_factory=Words)
     force: bool = False
     """Replace a model that is better, or that cannot be compared."""
+    precisions: Collection[str] = SMALLER
+    """Of ``SMALLER``: those to try."""
 
 
 def export(source: Source, wishes: Wishes) -> Path:
@@ -115,7 +120,7 @@ def export(source: Source, wishes: Wishes) -> Path:
             refuse_worse(read_manifest(folder), scale, measured)
         full = _float32(place["uint8"], ground, measured)
         radius = float(source.network.receptive_field_radius)
-        made, left_out = _smaller(graph, place, ground, full)
+        made, left_out = _smaller(graph, place, ground, full, wishes.precisions)
         halo = common_halo(made, left_out, pictures, scale, radius)
         for name, reason in left_out.items():
             print(f"{name} is left out: {reason}")
@@ -279,22 +284,23 @@ def _float32(path: Path, ground: Ground, measured: Mapping[str, Mapping[str, flo
 
 
 def _smaller(
-    graph: onnx.ModelProto, place: Mapping[str, Path], ground: Ground, full: Precision
+    graph: onnx.ModelProto, place: Mapping[str, Path], ground: Ground, full: Precision, wanted: Collection[str]
 ) -> tuple[dict[str, Precision], dict[str, str]]:
     """(every precision that is good enough, why each of the others is not)."""
+    make: dict[str, Callable[[], Precision]] = {
+        "float16": lambda: precisions.float16(graph, place["fp16"], ground, full),
+        "bfloat16": lambda: precisions.bfloat16(for_bytes(graph), ground, full),
+        "int8": lambda: precisions.int8(graph, place["int8"], ground, full),
+    }
     made, left_out = {"float32": full}, {}
-    try:
-        made["float16"] = precisions.float16(graph, place["fp16"], ground, full)
-    except LeftOutError as reason:
-        left_out["float16"] = str(reason)
-    try:
-        made["bfloat16"] = precisions.bfloat16(for_bytes(graph), ground, full)
-    except LeftOutError as reason:
-        left_out["bfloat16"] = str(reason)
-    try:
-        made["int8"] = precisions.int8(graph, place["int8"], ground, full)
-    except LeftOutError as reason:
-        left_out["int8"] = str(reason)
+    for name in SMALLER:
+        if name not in wanted:
+            left_out[name] = "it was not asked for"
+            continue
+        try:
+            made[name] = make[name]()
+        except LeftOutError as reason:
+            left_out[name] = str(reason)
     return made, left_out
 
 

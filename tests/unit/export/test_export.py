@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from scipy.ndimage import maximum_filter
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from app.inference.device import choose_device
 from app.inference.engine import Engine
 from app.inference.registry import Registry
 from model_export.cli import main, parser, trained
-from model_export.export import ExportError, Source, Wishes, common_halo, export, float_restorer
+from model_export.export import EXAMPLES, ExportError, Source, Wishes, common_halo, export, float_restorer
 from model_export.manifest import Words, merge_scale
 from model_export.measure import Difference, Image8, halo_holds, measured_halo
 from model_export.pictures import graphics, one_bit_noise, poster, proving_set
@@ -178,6 +179,19 @@ def test_the_manifest_tells_every_precision(exported: Path) -> None:
     assert all(precisions["float32"]["largest_difference"][name] <= 1 for name in ("city", "dog", "kitten"))
     off = [precisions[name]["mean_difference"] for name in ("float32", "float16", "bfloat16")]
     assert off == sorted(off)
+
+
+def test_only_the_precisions_that_are_asked_for_are_tried(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "a.pt", network())
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.open(EXAMPLES / "kitten.jpg").resize((96, 64)).save(photos / "kitten.png")
+    where = ["-o", str(tmp_path / "models" / "tiny"), "--photos", str(photos)]
+    assert main([str(checkpoint), *where, "--precisions"]) == 0
+    entry = entry_of(tmp_path / "models" / "tiny")
+    assert list(entry["precisions"]) == ["float32"]
+    assert entry["left_out"] == dict.fromkeys(("float16", "bfloat16", "int8"), "it was not asked for")
+    assert set(entry["files"]) == {"uint8", "float", "weights"}
 
 
 def test_the_manifest_tells_what_was_blended_and_nothing_of_the_machine_s_folders(tmp_path: Path) -> None:
