@@ -57,6 +57,11 @@ def _point(path: Path, target: Path, state: dict[str, Any]) -> None:
         partial.replace(path)
 
 
+def of_a_run(path: Path) -> bool:
+    """Whether ``path`` has a name that the checkpoints of every run have, so that only its folder tells which."""
+    return path.name in (LAST, BEST) or _NUMBERED.fullmatch(path.name) is not None
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state saved at ``path``, on the CPU. Only tensors and plain values are unpickled (``weights_only``)."""
     try:

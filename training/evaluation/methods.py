@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.checkpoint import CheckpointError, load_checkpoint, network_of
+from training.checkpoint import CheckpointError, load_checkpoint, network_of, of_a_run
 from training.evaluation.classical import CLASSICAL, restorer_of
 from training.evaluation.restore import Restorer, bicubic_restorer, onnx_restorer, torch_restorer
 
@@ -83,7 +83,8 @@ def _checkpoint(path: Path, scale: int) -> Method:
     state = load_checkpoint(path)
     if state["network_options"]["scale"] != scale:
         raise CheckpointError(f"{path} enlarges x{state['network_options']['scale']}, not x{scale}")
-    name = path.resolve().parent.name
+    # A run calls its files alike; what was made by hand has a name of its own.
+    name = path.resolve().parent.name if of_a_run(path) else path.stem
     return Method(name, name, torch_restorer(network_of(state)))
 
 

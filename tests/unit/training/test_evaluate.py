@@ -86,8 +86,10 @@ def test_checkpoints_of_one_run_have_a_row_each(photos: Path, tmp_path: Path) ->
     for path in paths:
         state = {"network": "fast", "network_options": network.options, "ema": network.state_dict()}
         save_checkpoint(Path(path), state)
-    assert main([*paths, "--data", str(photos), "-o", str(tmp_path / "rows.json"), "--scale", "2"]) == 0
-    for path in paths:
+    by_hand = tmp_path / "grown.pt"
+    save_checkpoint(by_hand, state)
+    assert main([*paths, str(by_hand), "--data", str(photos), "-o", str(tmp_path / "rows.json"), "--scale", "2"]) == 0
+    for path in (*paths, "grown"):
         assert mean(tmp_path / "rows.json", path)["title"] == path
 
 
