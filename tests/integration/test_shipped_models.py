@@ -27,19 +27,23 @@ MANIFESTS = Registry.load(model_folders(None)).models()
 SHIPPED = [(manifest.name, int(scale)) for manifest in MANIFESTS for scale in manifest.scales]
 
 
-def _large_size(manifest: Manifest, scale: str) -> tuple[int, int]:
-    """Of a picture that is cut into tiles of 64 at least. Baselines, of which srcnn computes at the large size and is
-    slow, are for pieces of pictures; a network of residual blocks takes ten times as long as a plain one."""
-    if manifest.scales[scale].multiply_adds_per_input_pixel > 300_000:
-        return (75, 49)
-    return (201, 150) if manifest.kind == "baseline" else (641, 481)
+def _sizes(manifest: Manifest, scale: int) -> tuple[tuple[int, int], ...]:
+    """Of pictures, the last of which is cut into tiles of 64 at least. Baselines, of which srcnn computes at the large
+    size and is slow, are for pieces of pictures; a network of residual blocks takes ten times as long as a plain one,
+    and vdsr, whose twenty layers are all of the large size, a hundred times."""
+    work = manifest.scales[scale].multiply_adds_per_input_pixel
+    if work > 2_000_000:
+        return ((1, 1), (9, 75))
+    if work > 300_000:
+        return ((1, 1), (17, 233), (75, 49))
+    return ((1, 1), (17, 233), (201, 150) if manifest.kind == "baseline" else (641, 481))
 
 
 TILED = [
-    (manifest.name, int(scale), size)
+    (manifest.name, scale, size)
     for manifest in MANIFESTS
     for scale in manifest.scales
-    for size in ((1, 1), (17, 233), _large_size(manifest, scale))
+    for size in _sizes(manifest, scale)
 ]
 
 
