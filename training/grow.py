@@ -7,7 +7,7 @@ that begins at random spends its first hours on what a smaller one knew. Here it
   picture is the same;
 - deeper: new layers pass their features on. A LeakyReLU after each makes what is negative smaller still, so the picture
   is not quite the same. After the second convolution, where they go, that costs least: of 31.52 dB on Set5 one more
-  layer leaves 31.18 and three 31.10; after the fourth 27.8 and 27.4. It comes back within minutes of training.
+  layer leaves 31.18 and three 31.10; after the fourth 27.8 and 27.4.
 """
 
 from __future__ import annotations
