@@ -95,11 +95,12 @@ def _codes(gradients: Plane, seen: Plane) -> Plane:
     """
     gram, wanted = seen @ seen.T, gradients @ seen.T
     step = 1 / np.float32(np.linalg.eigvalsh(gram)[-1])
+    quiet = step * np.float32(SPARSITY)
     codes = ahead = np.zeros_like(wanted)
     pace = 1.0
     for _ in range(CODED_ROUNDS):
         moved = ahead + step * (wanted - ahead @ gram)
-        moved = np.sign(moved) * np.maximum(np.abs(moved) - step * np.float32(SPARSITY), 0)
+        moved -= np.clip(moved, -quiet, quiet)
         faster = (1 + np.sqrt(1 + 4 * pace**2)) / 2
         ahead = moved + np.float32((pace - 1) / faster) * (moved - codes)
         codes, pace = moved, faster
@@ -114,7 +115,8 @@ def _enlarge(small: Plane, scale: int, *, learned: Learned) -> Plane:
     mean = patches.mean(axis=1, keepdims=True)
     contrast = np.linalg.norm(patches - mean, axis=1)
     loud = np.flatnonzero(contrast > QUIET * EDGE * scale)
-    for part in np.array_split(loud, max(1, len(loud) // 5_000)):
+    # As many at once as have their codes in a processor's cache.
+    for part in np.array_split(loud, max(1, len(loud) // 500)):
         meant = _codes(gradients[part], learned["seen"]) @ learned["meant"]
         length = np.linalg.norm(meant, axis=1)
         found = part[length > 0]
