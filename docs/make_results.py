@@ -1,9 +1,9 @@
 """Makes docs/results.md and its pictures from the shipped models: ``.venv/bin/python -m docs.make_results``.
 
-Needs ``make install`` and ../shared. Takes a minute or two; run again on the same machine it changes nothing. Figures
-on the public sets are those of the manifests, which chetko-export measured and ``make bench-quality`` measures anew;
-text and pictures are computed here. The rows of the classical methods, which take minutes for a set, are read from
-docs/classical/*.json, which chetko-evaluate wrote:
+Needs ``make install`` and ../shared. Takes three minutes on two cores, most of them for ``vdsr``; run again on the same
+machine it changes nothing. Figures on the public sets are those of the manifests, which chetko-export measured and
+``make bench-quality`` measures anew; text and pictures are computed here. The rows of the classical methods, which take
+minutes for a set, are read from docs/classical/*.json, which chetko-evaluate wrote:
 ``chetko-evaluate kim --data ../shared/benchmarks/Set5 --scale 4 -o docs/classical/kim-Set5-x4.json``.
 """
 
