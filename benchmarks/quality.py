@@ -59,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; all unless told")
     sets = parser.parse_args(argv).sets or SETS
+    if unknown := set(sets) - set(SETS):
+        parser.error(f"there is no set {', '.join(sorted(unknown))}; there are {', '.join(SETS)}")
     if not BENCHMARKS.is_dir():
         print(f"bench-quality: {BENCHMARKS} is not there; make test measures two CC0 pictures instead")
         return 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality import lies, shipped
+from benchmarks.quality import lies, main, shipped
 from training.evaluation.measure import Row
 from training.evaluation.methods import SHIPPED
 
@@ -51,6 +51,12 @@ def test_silence_is_a_lie_too(model: Path) -> None:
         "PSNR on Set5 x4",
         "SSIM on Set5 x4",
     ]
+
+
+def test_a_set_that_is_none_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["Set15"])
+    assert "there is no set Set15; there are Set5, Set14, BSD100" in capsys.readouterr().err
 
 
 def test_every_shipped_model_is_measured_at_each_of_its_scales() -> None:
