@@ -205,7 +205,7 @@ def test_divergence_names_step_pictures_and_checkpoint(
 def test_a_network_that_has_died_is_told_and_not_trained_on(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Twenty layers of ReLU without a way around them die at rates that residual and leaky networks like."""
+    """Layers of ReLU without a way around them die at rates that residual and leaky networks bear."""
     died = arguments(photos, tmp_path, *["--epochs", "9", "--epoch-size", "30", "--learning-rate", "1"])
     assert main([*died, "--network", "vdsr", "--gen-res-blocks", "6", "--optimizer", "muon"]) == 1
     sentence = capsys.readouterr().err
